@@ -1,0 +1,3 @@
+//! Watch files in, checked specs out. Knows nothing of ZooKeeper or of children.
+
+pub mod spec;

@@ -1,0 +1,7 @@
+//! twitcher runs a command on every host the moment a znode changes.
+//!
+//! The folders are in the order in which a change passes through them:
+//! `config` → `watch` → `schedule` → `run` → `record`; an arrow never points back.
+
+pub mod config;
+pub mod watch;

@@ -1,0 +1,73 @@
+//! What the watch loops tell the scheduler.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::config::spec::{WatchName, WatchSpec};
+
+/// What reaches the scheduler, in the order in which it became true.
+///
+/// The definition of a watch travels on the same channel as its updates, so that an update is never
+/// taken for one of a definition that came later.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// From here on this is the definition of the watch of that name, new or instead of an older one.
+    Watched(Arc<WatchSpec>),
+    /// The znode was looked at for the first time under the current definition, and is not there. What
+    /// follows is `Created`.
+    Missing(WatchName),
+    /// What is watched has changed, or was seen for the first time.
+    Updated(WatchName, Update),
+    /// The watch is no longer defined.
+    Unwatched(WatchName),
+}
+
+/// An observed change of what is watched, with all that a run is given of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// What happened.
+    pub event: Event,
+    /// The state that was read. After a deletion: the last one that was seen, all zero if none was.
+    pub version: Version,
+    /// What goes to the child's stdin. Empty after a deletion.
+    pub contents: Bytes,
+}
+
+/// What tells one state of a znode from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Version {
+    /// The zxid of the transaction that created the znode.
+    pub czxid: i64,
+    /// The zxid of the transaction that last wrote its contents.
+    pub mzxid: i64,
+    /// How often its contents were written since it was created.
+    pub version: i32,
+}
+
+/// What happened to a znode; `TWITCHER_EVENT` in the child's environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// It was seen for the first time under this definition.
+    Loaded,
+    /// It came into being, again or for the first time.
+    Created,
+    /// Its contents were written.
+    Changed,
+    /// It went away.
+    Deleted,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Loaded => "loaded",
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Deleted => "deleted",
+        })
+    }
+}
