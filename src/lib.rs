@@ -4,4 +4,5 @@
 //! `config` → `watch` → `schedule` → `run` → `record`; an arrow never points back.
 
 pub mod config;
+pub mod schedule;
 pub mod watch;
