@@ -4,5 +4,7 @@
 //! `config` → `watch` → `schedule` → `run` → `record`; an arrow never points back.
 
 pub mod config;
+pub mod minder;
+pub mod run;
 pub mod schedule;
 pub mod watch;

@@ -22,6 +22,20 @@ pub struct RunId(u64);
 #[error("'{0}' is not the id of a run")]
 pub struct RunIdError(String);
 
+impl RunId {
+    /// The id as a number.
+    #[must_use]
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The id that has this number.
+    #[must_use]
+    pub fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:x}", self.0))
