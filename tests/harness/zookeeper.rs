@@ -111,12 +111,20 @@ impl Server {
     /// What it answers to a four letter word: `mntr` for its counters, `wchp` for its watches, `cons` for
     /// its connections, `dump` for its sessions.
     pub fn four_letter(&self, word: &str) -> String {
-        four_letter(self.port.address(), word).expect("an answer to a four letter word")
+        four_letter(self.port.address(), word, DEADLINE).expect("an answer to a four letter word")
     }
 
     /// Makes a znode without contents below the root, and returns the address with it as the chroot.
     pub fn chroot(&self, name: &str) -> String {
         chroot(&self.address(), name)
+    }
+
+    /// Lets go of the server as the death of this process would: without a word. Returns the folder that
+    /// its guardian removes at the very end.
+    pub fn abandon(mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        drop(self.running().take().expect("a running ZooKeeper server to abandon"));
+        self.folder.path().to_owned()
     }
 
     fn signal(&self, signal: Signal) {
@@ -235,7 +243,9 @@ impl Jvm {
     fn wait_until_it_serves(&self, folder: &Path, address: SocketAddr) {
         // `conf` names the folder, so that an answer is this server's and no other's.
         let mark = format!("dataDir={}", folder.display());
-        eventually(DEADLINE, "ZooKeeper to serve", || match four_letter(address, "conf") {
+        // A question that comes before the server has read its data may never be answered: ask again.
+        let patience = Duration::from_millis(250);
+        eventually(DEADLINE, "ZooKeeper to serve", || match four_letter(address, "conf", patience) {
             Ok(answer) if answer.contains(&mark) => Ok(()),
             other => Err((other, fs::read_to_string(folder.join("log")))),
         });
@@ -268,8 +278,7 @@ fn settings(folder: &Path, address: SocketAddr) -> PathBuf {
     file
 }
 
-fn four_letter(address: SocketAddr, word: &str) -> io::Result<String> {
-    let patience = Duration::from_secs(5);
+fn four_letter(address: SocketAddr, word: &str, patience: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.write_all(word.as_bytes())?;

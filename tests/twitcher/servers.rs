@@ -1,6 +1,9 @@
 //! The harness' servers keep what the other tests rely on.
 
+use std::net::TcpStream;
+
 use crate::harness::zookeeper::{Server, shared, shared_chroot};
+use crate::harness::{DEADLINE, eventually};
 
 #[test]
 fn a_server_that_is_stopped_and_started_keeps_its_port_and_its_data() {
@@ -8,7 +11,7 @@ fn a_server_that_is_stopped_and_started_keeps_its_port_and_its_data() {
     let address = server.address();
     let chroot = server.chroot("kept");
     server.stop();
-    assert!(std::net::TcpStream::connect(&address).is_err());
+    assert!(TcpStream::connect(&address).is_err());
     server.elsewhere(|other| assert_ne!(other, address));
     server.start_again();
     assert_eq!(server.address(), address);
@@ -29,4 +32,13 @@ fn each_test_has_a_chroot_of_its_own_on_the_shared_server() {
     let (first, second) = (shared_chroot("chroot"), shared_chroot("chroot"));
     assert_ne!(first, second);
     assert!(first.starts_with(&shared().address()));
+}
+
+#[test]
+fn a_server_is_gone_with_its_folder_when_the_process_that_started_it_is_gone() {
+    let server = Server::start();
+    let address = server.address();
+    let folder = server.abandon();
+    eventually(DEADLINE, "the folder to go", || if folder.exists() { Err(&folder) } else { Ok(()) });
+    assert!(TcpStream::connect(&address).is_err());
 }
