@@ -172,3 +172,7 @@ impl Subscriptions {
         true
     }
 }
+
+#[cfg(test)]
+#[path = "subscriptions_tests.rs"]
+mod tests;

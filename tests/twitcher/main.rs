@@ -3,4 +3,6 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod poke;
 mod servers;
+mod watch;
