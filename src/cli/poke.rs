@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::zookeeper::{CommandError, ZooKeeperArgs, znode};
 use crate::config::spec::ZnodePath;
-use crate::watch::client::{Client, Failure, MOST_CONTENTS};
+use crate::watch::client::{Client, MOST_CONTENTS};
+use crate::watch::failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use thiserror::Error;
 
 use crate::config::spec::{ZnodePath, ZnodePathError};
-use crate::watch::client::Failure;
+use crate::watch::failure::Failure;
 
 /// Where ZooKeeper is looked for when nothing says where it is.
 pub const DEFAULT_SERVERS: &str = "localhost:2181";

@@ -19,7 +19,7 @@ impl Backoff {
     pub fn delay(self, failures: u32, random: u64) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
         let bound = doubled.min(self.most).as_nanos();
-        let share = bound * u128::from(random) >> 64;
+        let share = (bound * u128::from(random)) >> 64;
         Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
     }
 }

@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::follow::{Following, follow};
 use super::seen::Sight;
 use super::session::{Ensemble, Ports, Session, keep};
-use super::subscriptions::{Looked, Subscriptions, Target};
+use super::subscriptions::{Looked, Paths, Subscriptions, Target};
 use super::update::Notice;
 use crate::config::changes::Change;
 
@@ -100,7 +100,7 @@ struct Hub {
     sights: mpsc::Sender<(Id, Sight)>,
     sessions: watch::Receiver<Option<Session>>,
     dead: watch::Sender<u64>,
-    path_bytes: watch::Sender<usize>,
+    paths: watch::Sender<Paths>,
     looked: watch::Sender<Looked>,
     keeper: JoinHandle<()>,
     stop_keeper: CancellationToken,
@@ -116,14 +116,10 @@ impl Hub {
         let (sights, sights_out) = mpsc::channel(SIGHTS);
         let (session, sessions) = watch::channel(None);
         let (dead, dead_out) = watch::channel(0);
-        let (path_bytes, path_bytes_out) = watch::channel(0);
+        let (paths, paths_out) = watch::channel(Paths::default());
         let stop_keeper = CancellationToken::new();
-        let ports = Ports {
-            sessions: session,
-            connection: reports.connection,
-            dead: dead_out,
-            path_bytes: path_bytes_out,
-        };
+        let ports =
+            Ports { sessions: session, connection: reports.connection, dead: dead_out, paths: paths_out };
         let hub = Self {
             subscriptions: Subscriptions::default(),
             followed: HashMap::new(),
@@ -133,7 +129,7 @@ impl Hub {
             sights,
             sessions,
             dead,
-            path_bytes,
+            paths,
             looked: reports.looked,
             keeper: tokio::spawn(keep(ensemble, ports, stop_keeper.clone())),
             stop_keeper,
@@ -149,7 +145,7 @@ impl Hub {
                 followed.task.abort();
             }
         }
-        self.path_bytes.send_replace(self.subscriptions.path_bytes());
+        self.paths.send_replace(self.subscriptions.paths());
         for target in plan.start {
             self.start(target);
         }

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod client;
 pub mod connection;
 pub mod data;
+pub mod failure;
 pub mod follow;
 pub mod hub;
 pub mod seen;

@@ -10,6 +10,7 @@ use zookeeper_client::{Client, Error, SessionState, StateWatcher};
 
 use super::backoff::{Backoff, random};
 use super::connection::{Announcer, Connection, Trouble};
+use super::subscriptions::Paths;
 
 /// Which ensemble, and how its sessions are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub struct Ports {
     pub connection: watch::Sender<Connection>,
     /// The number of the last session that was found dead by someone who used it.
     pub dead: watch::Receiver<u64>,
-    /// The length of all watched paths together, in bytes.
-    pub path_bytes: watch::Receiver<usize>,
+    /// What a connection that is made anew has to carry.
+    pub paths: watch::Receiver<Paths>,
 }
 
 /// A session whose watched paths are longer than this together, in bytes, is not carried over a lost
@@ -81,7 +82,8 @@ pub async fn keep(ensemble: Ensemble, mut ports: Ports, shutdown: CancellationTo
                 let states = client.state_watcher();
                 announcer.opened(client.session_id().0);
                 ports.sessions.send_replace(Some(Session { client: client.clone(), number }));
-                let end = attend(states, number, &mut ports, &mut announcer, &shutdown).await;
+                let end =
+                    attend(states, (number, client.path()), &mut ports, &mut announcer, &shutdown).await;
                 ports.sessions.send_replace(None);
                 match end {
                     End::Stopped => return close(client).await,
@@ -131,7 +133,7 @@ async fn open(ensemble: &Ensemble) -> Result<Client, (Trouble, String)> {
 /// Waits until the session is over, and says what becomes of its connection meanwhile.
 async fn attend(
     mut states: StateWatcher,
-    number: u64,
+    (number, chroot): (u64, &str),
     ports: &mut Ports,
     announcer: &mut Announcer,
     shutdown: &CancellationToken,
@@ -142,7 +144,7 @@ async fn attend(
             SessionState::SyncConnected => announcer.connected(),
             SessionState::Disconnected => {
                 announcer.disconnected();
-                if *ports.path_bytes.borrow() > CARRIED_PATH_BYTES {
+                if ports.paths.borrow().bytes_below(chroot) > CARRIED_PATH_BYTES {
                     return End::Over(None);
                 }
             }

@@ -51,6 +51,23 @@ impl Looked {
     }
 }
 
+/// The watched paths, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Paths {
+    /// How many there are.
+    pub count: usize,
+    /// How long they are together, in bytes, without a chroot.
+    pub bytes: usize,
+}
+
+impl Paths {
+    /// How long they are with a chroot before each, in bytes.
+    #[must_use]
+    pub fn bytes_below(self, chroot: &str) -> usize {
+        self.bytes + self.count * chroot.trim_end_matches('/').len()
+    }
+}
+
 /// The watches by name and by target.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
@@ -136,17 +153,11 @@ impl Subscriptions {
         Looked { batches: self.batches, looked_at, total: self.targets.len() }
     }
 
-    /// The length of all watched paths together, in bytes, without a chroot: each is sent again when a
-    /// connection is made anew.
+    /// How much there is to be sent again when a connection is made anew.
     #[must_use]
-    pub fn path_bytes(&self) -> usize {
-        self.targets.keys().map(|target| target.znode.as_str().len()).sum()
-    }
-
-    /// How many znodes are watched.
-    #[must_use]
-    pub fn targets(&self) -> usize {
-        self.targets.len()
+    pub fn paths(&self) -> Paths {
+        let bytes = self.targets.keys().map(|target| target.znode.as_str().len()).sum();
+        Paths { count: self.targets.len(), bytes }
     }
 
     /// Makes the watch one that has seen nothing, on the target of its definition.
@@ -174,5 +185,4 @@ impl Subscriptions {
 }
 
 #[cfg(test)]
-#[path = "subscriptions_tests.rs"]
 mod tests;

@@ -1,4 +1,5 @@
 //! `twitcher poke` and `twitcher get` against a real server.
+#![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,8 @@ use clap::{Args, Command, FromArgMatches};
 use twitcher::cli::get::{GetArgs, get};
 use twitcher::cli::poke::{PokeArgs, poke};
 use twitcher::cli::zookeeper::CommandError;
-use twitcher::watch::client::{Client, Failure};
+use twitcher::watch::client::Client;
+use twitcher::watch::failure::Failure;
 
 use crate::harness::DEADLINE;
 use crate::harness::zookeeper::{Server, shared_chroot};

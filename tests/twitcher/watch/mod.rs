@@ -1,4 +1,5 @@
 //! The watch folder against a real server, with the test in the scheduler's place.
+#![allow(clippy::unwrap_used)]
 
 mod cost;
 mod outage;

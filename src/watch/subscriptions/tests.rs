@@ -127,7 +127,7 @@ fn the_last_to_leave_stops_the_loop() {
     let _ = subscriptions.apply(vec![added("a", "/x"), added("b", "/x")]);
     assert!(subscriptions.apply(vec![removed("a")]).stop.is_empty());
     assert_eq!(subscriptions.apply(vec![removed("b")]).stop, [target("/x")]);
-    assert_eq!(subscriptions.path_bytes(), 0);
+    assert_eq!(subscriptions.paths(), Paths::default());
     assert!(subscriptions.apply(vec![removed("b")]).notices.is_empty());
 }
 
@@ -154,6 +154,14 @@ fn readiness_waits_for_the_first_definitions_and_the_first_look_at_each() {
     assert!(subscriptions.looked().is_complete());
     let _ = subscriptions.apply(vec![removed("a"), removed("b")]);
     assert!(subscriptions.looked().is_complete());
+}
+
+#[test]
+fn a_chroot_counts_once_for_each_path() {
+    let mut subscriptions = Subscriptions::default();
+    let _ = subscriptions.apply(vec![added("a", "/x"), added("b", "/x"), added("c", "/long")]);
+    assert_eq!(subscriptions.paths().bytes_below("/"), 7);
+    assert_eq!(subscriptions.paths().bytes_below("/prod"), 17);
 }
 
 #[derive(Debug, Clone)]
