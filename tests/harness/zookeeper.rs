@@ -1,15 +1,16 @@
 //! ZooKeeper servers for tests: started, stopped, frozen, and gone when the test process is gone.
 //!
-//! Needs nothing of the rest of the harness but `eventually`, so that an example or a unit test can take
-//! this file in by its path.
+//! Needs nothing of the rest of the harness but the two files that it takes in itself, so that an example or
+//! a unit test can take in this one by its path.
 
 #[path = "eventually.rs"]
 pub mod eventually;
+#[path = "port.rs"]
+pub mod port;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -19,11 +20,11 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use tempfile::TempDir;
 use zookeeper_client::{Acls, Client, CreateMode};
 
 use eventually::{DEADLINE, eventually};
+use port::Port;
 
 /// Its manifest names the jars it needs, so that it is the whole of the class path but for the logger.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -48,6 +49,7 @@ wait
 
 /// A server of its own on a port of its own on the loopback, with its data in a temporary folder.
 pub struct Server {
+    options: Vec<String>,
     folder: TempDir,
     port: Port,
     running: Mutex<Option<Jvm>>,
@@ -60,11 +62,17 @@ impl Server {
     ///
     /// When it cannot be started: with what to install, or with the end of its log.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with options for the JVM, such as `-Djute.maxbuffer=…`.
+    pub fn start_with(options: &[&str]) -> Self {
+        let options = options.iter().map(|&option| option.to_owned()).collect();
         let folder = tempfile::Builder::new()
             .prefix("twitcher-zookeeper-")
             .tempdir()
             .expect("a temporary folder for ZooKeeper's data");
-        let server = Self { folder, port: Port::reserve(), running: Mutex::new(None) };
+        let server = Self { options, folder, port: Port::reserve(), running: Mutex::new(None) };
         server.start_again();
         server
     }
@@ -83,16 +91,18 @@ impl Server {
     pub fn start_again(&self) {
         let mut running = self.running();
         assert!(running.is_none(), "this ZooKeeper server runs already");
-        *running = Some(Jvm::start(self.folder.path(), &self.port));
+        *running = Some(Jvm::start(&self.options, self.folder.path(), &self.port));
     }
 
     /// While the server is stopped: serves its data at an address that nobody knows but `visit`, so that a
-    /// znode can change behind the backs of those who wait for the server to come back.
+    /// znode can change behind the backs of those who wait for the server to come back. Their sessions have
+    /// expired by then.
     pub fn elsewhere<T>(&self, visit: impl FnOnce(&str) -> T) -> T {
         let running = self.running();
         assert!(running.is_none(), "a running ZooKeeper server cannot be elsewhere as well");
         let port = Port::reserve();
-        let jvm = Jvm::start(self.folder.path(), &port);
+        let jvm = Jvm::start(&self.options, self.folder.path(), &port);
+        no_session_is_left(port.address());
         let result = visit(&port.address().to_string());
         jvm.end();
         result
@@ -112,6 +122,19 @@ impl Server {
     /// its connections, `dump` for its sessions.
     pub fn four_letter(&self, word: &str) -> String {
         four_letter(self.port.address(), word, DEADLINE).expect("an answer to a four letter word")
+    }
+
+    /// Waits until nobody but those who come afterwards has a session.
+    pub fn wait_until_no_session_is_left(&self) {
+        no_session_is_left(self.port.address());
+    }
+
+    /// Waits until some client waits for a change of the znode at this path from the root, chroot and all.
+    pub fn wait_until_watched(&self, path: &str) {
+        eventually(DEADLINE, format!("a watch of {path}"), || {
+            let watches = self.four_letter("wchp");
+            if watches.lines().any(|line| line == path) { Ok(()) } else { Err(watches) }
+        });
     }
 
     /// Makes a znode without contents below the root, and returns the address with it as the chroot.
@@ -177,33 +200,6 @@ fn chroot(address: &str, name: &str) -> String {
     format!("{address}/{name}")
 }
 
-/// A port of the loopback that is nobody else's while this lives.
-///
-/// A socket is bound to it and never listens. Neither an outgoing connection nor a bind to any free port
-/// gets a port that is bound, while a bind to this very port succeeds, as the JVM's does, when both
-/// sockets allow reuse and neither listens. So the port stays free while the server is stopped, and
-/// whoever connects meanwhile is refused.
-struct Port {
-    _reservation: OwnedFd,
-    address: SocketAddr,
-}
-
-impl Port {
-    fn reserve() -> Self {
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .expect("a socket to reserve a port with");
-        // Reuse is allowed after the bind only: the port that is chosen must not be reserved by another.
-        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        sockopt::set_socket_reuseaddr(&socket, true).expect("a port that the server may take");
-        let address = getsockname(&socket).expect("the port").try_into().expect("an IP address");
-        Self { _reservation: socket, address }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
 /// A running server: its process, and the shell that sees to it that it ends.
 struct Jvm {
     /// Not reused as long as the guardian has not waited for it.
@@ -213,7 +209,7 @@ struct Jvm {
 }
 
 impl Jvm {
-    fn start(folder: &Path, port: &Port) -> Self {
+    fn start(options: &[String], folder: &Path, port: &Port) -> Self {
         assert!(Path::new(JAR).exists(), "{JAR} is missing; 'make deps' installs it");
         let settings = settings(folder, port.address());
         let mut command = Command::new("/bin/sh");
@@ -221,6 +217,7 @@ impl Jvm {
         command.args(["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         // It need not survive a power failure, and an fsync on a busy disk can outlast a session.
         command.args(["-Dzookeeper.forceSync=no", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
+        command.args(options);
         command.args(["-cp", &format!("{JAR}:{LOGGER}")]);
         command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(settings);
         let mut guardian = command
@@ -256,6 +253,13 @@ impl Jvm {
         let _ = self.pipe.write_all(b"end\n");
         self.guardian.wait().expect("the guardian to end");
     }
+}
+
+fn no_session_is_left(address: SocketAddr) {
+    eventually(DEADLINE, "every session to expire", || match four_letter(address, "dump", DEADLINE) {
+        Ok(answer) if answer.contains("Session Sets (0)") => Ok(()),
+        other => Err(other),
+    });
 }
 
 fn settings(folder: &Path, address: SocketAddr) -> PathBuf {
