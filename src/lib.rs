@@ -3,6 +3,7 @@
 //! The folders are in the order in which a change passes through them:
 //! `config` → `watch` → `schedule` → `run` → `record`; an arrow never points back.
 
+pub mod cli;
 pub mod config;
 pub mod minder;
 pub mod run;

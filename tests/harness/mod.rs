@@ -1,0 +1,25 @@
+//! What every test of the whole program stands on: servers, daemons, the files that their children append
+//! to, and the one way to wait.
+
+// A test uses what it needs.
+#![allow(dead_code, unused_imports)]
+
+pub mod client;
+pub mod daemon;
+pub mod folder;
+pub mod gate;
+pub mod journal;
+pub mod process;
+pub mod proxy;
+pub mod watch_file;
+pub mod zookeeper;
+
+pub use client::Client;
+pub use daemon::{Daemon, twitcher};
+pub use folder::Folder;
+pub use gate::Gate;
+pub use journal::Journal;
+pub use proxy::Proxy;
+pub use watch_file::WatchFile;
+pub use zookeeper::eventually::{DEADLINE, eventually};
+pub use zookeeper::{Server, shared, shared_chroot};
