@@ -9,3 +9,5 @@ pub mod minder;
 pub mod run;
 pub mod schedule;
 pub mod watch;
+pub mod daemon;
+pub mod record;

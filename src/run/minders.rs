@@ -123,12 +123,14 @@ impl Minders {
         Ok((minders, adopted))
     }
 
-    /// Works until `shutdown`, or until nobody gives orders any more. Children go on.
+    /// Works until `shutdown`, or until nobody gives orders any more. Then children go on, or are ended as
+    /// their timeout would if `stop_children` says so.
     pub async fn run(
         mut self,
         mut orders: mpsc::Receiver<Order>,
         outlets: Outlets,
         shutdown: CancellationToken,
+        stop_children: bool,
     ) {
         for (&run, known) in &self.runs {
             let adopted = Happening::Adopted { run, about: known.about.clone(), pid: None };
@@ -136,7 +138,7 @@ impl Minders {
         }
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
                 Some((link, heard)) = self.heard.recv() => match heard {
                     Heard::Report(report, payload) => self.hear(link, report, payload, &outlets).await,
                     Heard::Gone(why) => self.lose(link, why, &outlets).await,
@@ -154,14 +156,16 @@ impl Minders {
                 },
                 order = orders.recv() => match order {
                     Some(order) => self.take(order, &outlets).await,
-                    None => return,
+                    None => break,
                 },
             }
         }
+        if stop_children {
+            self.end_all(&outlets).await;
+        }
     }
 
-    /// Ends every run as its timeout would, and waits until all have ended or `shutdown`.
-    pub async fn end_all(&mut self, outlets: &Outlets, shutdown: CancellationToken) {
+    async fn end_all(&mut self, outlets: &Outlets) {
         for (&run, known) in &self.runs {
             if let Some(link) = self.links.get(&known.link) {
                 let _ = link.say(&Request::End { run }, &[]).await;
@@ -169,11 +173,11 @@ impl Minders {
         }
         while !self.runs.is_empty() {
             tokio::select! {
-                () = shutdown.cancelled() => return,
                 Some((link, heard)) = self.heard.recv() => match heard {
                     Heard::Report(report, payload) => self.hear(link, report, payload, outlets).await,
                     Heard::Gone(_) => self.runs.retain(|_, known| known.link != link),
                 },
+                else => return,
             }
         }
     }

@@ -229,7 +229,7 @@ pub struct Executable {
     /// The file's inode.
     pub inode: u64,
     /// When the inode last changed, in nanoseconds since 1970.
-    pub changed_ns: i128,
+    pub changed_ns: i64,
 }
 
 /// Why bytes are not a message. The connection is of no use afterwards.
@@ -362,6 +362,16 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff; 8]);
         assert!(matches!(decoder.next_message::<Request>(), Err(DecodeError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_welcome_reads_back() {
+        let executable =
+            Executable { release: "0.1.0".into(), device: 1, inode: u64::MAX, changed_ns: i64::MAX };
+        let welcome = Report::Welcome { protocol: PROTOCOL, executable, runs: vec![] };
+        let mut decoder = Decoder::default();
+        decoder.push(&encode(&welcome, b"").unwrap());
+        assert_eq!(decoder.next_message::<Report>().unwrap().unwrap().0, welcome);
     }
 
     proptest! {
