@@ -6,6 +6,7 @@
 pub mod difference;
 pub mod duration;
 pub mod explain;
+pub mod folder;
 pub mod keys;
 pub mod parse;
 pub mod problem;
