@@ -3,6 +3,7 @@
 //! The order of reading: `loader` asks `folder` for the files that differ, `parse` makes specs of each,
 //! `changes` compares them with what was there before. `settings` is the daemon's own file.
 
+pub mod changes;
 pub mod difference;
 pub mod duration;
 pub mod explain;
