@@ -9,6 +9,7 @@ pub mod duration;
 pub mod explain;
 pub mod folder;
 pub mod keys;
+pub mod loader;
 pub mod parse;
 pub mod problem;
 mod reader;
