@@ -3,5 +3,6 @@
 //! The folders are in the order in which a change passes through them:
 //! `config` → `watch` → `schedule` → `run` → `record`; an arrow never points back.
 
+pub mod cli;
 pub mod config;
 pub mod watch;
