@@ -1,3 +1,5 @@
+//! What follows from files that come, change, break and go.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

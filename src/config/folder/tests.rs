@@ -1,3 +1,5 @@
+//! The folder on a real disk: links, modes, owners, and what is no file at all.
+
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};

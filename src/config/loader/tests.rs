@@ -1,3 +1,5 @@
+//! The loader on a real folder with real inotify; every wait has a deadline.
+
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,3 +1,5 @@
+//! Texts and the watches or the messages that they give.
+
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

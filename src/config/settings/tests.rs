@@ -1,3 +1,5 @@
+//! Settings from every source, and the messages when they are wrong.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;
