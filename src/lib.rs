@@ -5,9 +5,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod minder;
+pub mod record;
 pub mod run;
 pub mod schedule;
 pub mod watch;
-pub mod daemon;
-pub mod record;

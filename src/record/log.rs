@@ -42,7 +42,8 @@ pub enum LogError {
 /// # Errors
 /// When that is nowhere to write to.
 pub fn set_up(log: &Log) -> Result<(), LogError> {
-    let target = resolve(&log.target, io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
+    let target =
+        resolve(&log.target, io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
     let level = |error| LogError::Level { level: log.level.clone(), error };
     // The ZooKeeper client's own lines are about what the daemon says itself, and better.
     let filter = EnvFilter::try_new(format!("zookeeper_client=off,{}", log.level)).map_err(level)?;
