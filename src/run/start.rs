@@ -39,6 +39,7 @@ impl Run<'_> {
         Start {
             run: self.id,
             about: self.about(),
+            script: None,
             argv: match &spec.command {
                 Command::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
                 Command::Argv(argv) => argv.clone(),
