@@ -77,6 +77,7 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Link {
     requests: mpsc::Sender<Vec<u8>>,
+    socket: PathBuf,
 }
 
 impl Link {
@@ -169,7 +170,13 @@ impl Link {
                 }
             }
         });
-        Ok((Self { requests }, welcome))
+        Ok((Self { requests, socket: socket.to_owned() }, welcome))
+    }
+
+    /// Where the minder listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Says something to the minder. That it is gone is heard of elsewhere.

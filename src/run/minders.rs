@@ -353,7 +353,10 @@ impl Minders {
 
     /// A minder is gone. Another one takes the orders that it would have, and looks for what it left.
     async fn lose(&mut self, gone: u64, why: Option<String>) {
-        self.links.remove(&gone);
+        if let Some(link) = self.links.remove(&gone) {
+            // One that was killed has left it.
+            let _ = std::fs::remove_file(link.socket());
+        }
         let mut left = 0;
         for known in self.runs.values_mut().filter(|known| known.link == Some(gone)) {
             known.link = None;
