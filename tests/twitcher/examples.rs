@@ -1,10 +1,13 @@
 //! What is given to newcomers works: the demo, and the files under `etc`.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, eventually, shared, shared_chroot, twitcher};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot, twitcher,
+};
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -25,8 +28,10 @@ fn the_demo_shows_three_hosts_that_catch_up_with_a_push_and_leaves_nothing_behin
 #[test]
 fn the_demo_takes_everything_down_when_it_is_asked_to_end() {
     let folder = Folder::new();
-    let mut child = demo(&folder).stdout(Stdio::from(log(&folder))).spawn().expect("cargo");
+    let said = fs::File::create(folder.join("said")).expect("a file");
+    let mut child = demo(&folder).stdout(said).spawn().expect("cargo");
     let said = || fs::read_to_string(folder.join("said")).expect("what it said");
+    // It may have to be built first.
     eventually(DEADLINE * 10, "the demo to say what to try", || {
         assert_eq!(child.try_wait().expect("the demo"), None, "it ended: {}", said());
         if said().contains("Ctrl-C") { Ok(()) } else { Err(said()) }
@@ -53,49 +58,72 @@ fn demo(folder: &Path) -> Command {
     command
 }
 
-fn log(folder: &Path) -> fs::File {
-    fs::File::create(folder.join("said")).expect("a file")
-}
-
 fn left_in(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
 }
 
+/// The files of a folder of the source.
+fn files_of(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(SOURCE).join(folder)).expect("a folder of the source");
+    entries.map(|entry| entry.expect("a file").path()).collect()
+}
+
 #[test]
 fn every_watch_file_under_etc_is_one_that_the_daemon_takes() {
-    let folder = Path::new(SOURCE).join("etc/twitcher.d");
-    let mut count = 0;
-    let destination = Folder::new();
-    for entry in fs::read_dir(folder).expect("etc/twitcher.d") {
-        let path = entry.expect("an entry").path();
-        // A copy, since those of a checkout may be writable by a group.
-        let copy = destination.join(path.file_name().expect("a name"));
-        fs::write(&copy, fs::read(&path).expect("a watch file")).expect("a copy");
-        let output = twitcher().arg("check").arg(&copy).output().expect("the program");
-        assert_eq!(output.status.code(), Some(0), "{}: {output:?}", path.display());
-        count += 1;
+    let copies = Folder::new();
+    let files = files_of("etc/twitcher.d");
+    for file in &files {
+        // Those of a checkout may be writable by a group, which the daemon refuses.
+        let copy = copies.join(file.file_name().expect("a name"));
+        fs::write(&copy, fs::read(file).expect("a watch file")).expect("a copy");
+        fs::set_permissions(&copy, Permissions::from_mode(0o644)).expect("a copy");
     }
-    assert!(count > 0);
+    let output = twitcher().arg("check").arg(&*copies).output().expect("the program");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(files.len() > 1);
+}
+
+#[test]
+fn the_watch_under_etc_that_keeps_a_configuration_file_does() {
+    let folder = Folder::new();
+    let text = fs::read_to_string(Path::new(SOURCE).join("etc/twitcher.d/config-file.toml"));
+    let watch = text
+        .expect("the watch file")
+        .replace("enabled = false", "enabled = true")
+        .replace("/srv/app", &folder.to_string_lossy());
+    let zookeeper = shared_chroot("config-file");
+    let client = Client::connect(&zookeeper);
+    client.create_all("/app/config", "first\n");
+    let _daemon = Daemon::builder(&folder, &zookeeper).watch("config-file.toml", watch).start();
+    for contents in ["first\n", "second\n", ""] {
+        if contents != "first\n" {
+            client.set("/app/config", contents);
+        }
+        eventually(DEADLINE, "the file", || match fs::read_to_string(folder.join("app.conf")) {
+            Ok(text) if text == contents => Ok(()),
+            other => Err(other),
+        });
+    }
 }
 
 #[test]
 fn the_settings_file_under_etc_is_one_that_the_daemon_starts_with() {
-    let settings = fs::read_to_string(Path::new(SOURCE).join("etc/twitcher.toml")).expect("the file");
+    let settings =
+        fs::read_to_string(Path::new(SOURCE).join("etc/twitcher/twitcher.toml")).expect("the file");
     // What is commented out is what holds without it, and must be as right as the rest.
-    let uncommented: String = settings
+    let uncommented: Vec<&str> = settings
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
-        .flat_map(|line| [line, "\n"])
         .collect();
-    for settings in [settings, uncommented] {
+    for settings in [&settings, &uncommented.join("\n")] {
         let folder = Folder::new();
         let zookeeper = shared_chroot("etc");
         Client::connect(&zookeeper).create("/value", "0");
-        let watch = crate::harness::WatchFile::program("/value", &["true"]);
+        let runs = Journal::new(&folder, "runs");
+        let watch = WatchFile::watch("/value", &runs.append("$(cat)"));
         let mut daemon =
-            Daemon::builder(&folder, &zookeeper).settings(&settings).watch("value.toml", watch).start();
-        let path = format!("{}/value", &zookeeper[zookeeper.find('/').expect("a chroot")..]);
-        shared().wait_until_watched(&path);
-        assert_eq!(daemon.stop().code(), Some(0), "{}", daemon.log());
+            Daemon::builder(&folder, &zookeeper).settings(settings).watch("value.toml", watch).start();
+        runs.expect(&["0"]);
+        assert_eq!(daemon.stop().code(), Some(0));
     }
 }
