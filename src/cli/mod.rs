@@ -1,0 +1,40 @@
+//! A file for each subcommand, and the parser that knows them all.
+
+pub mod check;
+pub mod get;
+pub mod poke;
+pub mod run;
+pub mod zookeeper;
+
+use clap::{Parser, Subcommand};
+
+/// The exit code when something is wrong with the configuration.
+pub const EXIT_CONFIGURATION: u8 = 3;
+
+/// Runs a command on every host the moment a ZooKeeper znode changes
+#[derive(Debug, Parser)]
+#[command(name = "twitcher", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[allow(missing_docs)]
+    Run(run::RunArgs),
+    #[allow(missing_docs)]
+    Check(check::Args),
+    #[allow(missing_docs)]
+    Poke(poke::PokeArgs),
+    #[allow(missing_docs)]
+    Get(get::GetArgs),
+    /// Mind children; started by the daemon, not by people
+    #[command(hide = true)]
+    Minder {
+        /// The folder of the minders' sockets.
+        folder: std::path::PathBuf,
+    },
+}

@@ -1,0 +1,152 @@
+//! `twitcher run`: the daemon, in the foreground or detached.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::cli::EXIT_CONFIGURATION;
+use crate::config::settings::{LogTarget, Overrides, Settings};
+use crate::{daemon, record};
+
+/// Run the daemon
+///
+/// Watches what the watch files say and runs their commands, until SIGTERM or SIGINT. SIGHUP reads the
+/// watch files again at once. Runs that go on when the daemon stops are taken over by its next start,
+/// unless the settings say stop_children.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  twitcher run
+  twitcher run --zkservers zk1:2181,zk2:2181,zk3:2181/prod --config-path ./watches --log-to-stderr -v
+
+Exit status: 0 stopped as asked; 1 could not start; 3 the settings are wrong.")]
+pub struct RunArgs {
+    /// The daemon's settings [default: /etc/twitcher/twitcher.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "TWITCHER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The folder of watch files [default: /etc/twitcher.d]
+    #[arg(long, value_name = "DIR", env = "TWITCHER_CONFIG_PATH", alias = "config_path")]
+    pub config_path: Option<PathBuf>,
+
+    /// The ZooKeeper servers, with a chroot after the last one if there is one [default: localhost:2181]
+    #[arg(long, value_name = "HOST:PORT,…[/CHROOT]", env = "TWITCHER_ZKSERVERS")]
+    pub zkservers: Option<String>,
+
+    /// Where the state is kept [default: /var/lib/twitcher]
+    #[arg(long, value_name = "DIR", env = "TWITCHER_STATE_DIR", alias = "state_dir")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Where the sockets are; no other daemon can have the same [default: /run/twitcher]
+    #[arg(long, value_name = "DIR", env = "TWITCHER_RUN_DIR", alias = "run_dir")]
+    pub run_dir: Option<PathBuf>,
+
+    /// Log to stderr
+    #[arg(long, alias = "log_to_stderr", conflicts_with = "logfile")]
+    pub log_to_stderr: bool,
+
+    /// Log to the end of this file
+    #[arg(long, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
+
+    /// Write the process id to this file and keep it locked
+    #[arg(long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+
+    /// Detach from the terminal
+    #[arg(long)]
+    pub daemonize: bool,
+
+    /// Log what is decided about each update too
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Log everything
+    #[arg(short, long)]
+    pub debug: bool,
+
+    /// What is logged: a level, or a filter such as info,twitcher::watch=debug
+    #[arg(long, value_name = "FILTER", env = "TWITCHER_LOG", conflicts_with_all = ["verbose", "debug"])]
+    pub log: Option<String>,
+}
+
+/// Runs the daemon to its end. Returns the exit code.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let settings = match Settings::load(args.config.as_deref(), overrides(args)?) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            return Ok(EXIT_CONFIGURATION);
+        }
+    };
+    // Relative paths are absolute by now; a pid file is made before this process can be somewhere else.
+    let mut pidfile = args.pidfile.as_deref().map(lock_pidfile).transpose()?;
+    std::env::set_current_dir("/")?;
+    if args.daemonize {
+        nix::unistd::daemon(true, false).context("cannot detach")?;
+    }
+    if let Some((file, _)) = &mut pidfile {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(**file, "{}", std::process::id())?;
+    }
+    record::log::set_up(&settings.log)?;
+    // One thread serves as well as many, since no piece of the daemon computes anything.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ran = runtime.block_on(daemon::run(settings));
+    // Whoever is still being looked up in a directory that does not answer is not waited for.
+    runtime.shutdown_background();
+    if let Some((_, path)) = &pidfile {
+        let _ = std::fs::remove_file(path);
+    }
+    if let Err(error) = ran {
+        tracing::error!("{error}");
+        return Err(error.into());
+    }
+    Ok(0)
+}
+
+fn overrides(args: &RunArgs) -> anyhow::Result<Overrides> {
+    let level = if args.debug {
+        Some("trace".to_owned())
+    } else if args.verbose {
+        Some("debug".to_owned())
+    } else {
+        args.log.clone()
+    };
+    let log_target = match (&args.logfile, args.log_to_stderr) {
+        (Some(path), _) => Some(LogTarget::File(std::path::absolute(path)?)),
+        (None, true) => Some(LogTarget::Stderr),
+        (None, false) => None,
+    };
+    Ok(Overrides {
+        servers: args.zkservers.clone(),
+        config_dir: args.config_path.clone(),
+        state_dir: args.state_dir.clone(),
+        run_dir: args.run_dir.clone(),
+        hostname: None,
+        log_target,
+        log_level: level,
+    })
+}
+
+/// Holds the pid file as long as the lock is: `daemon(7)`'s way of telling a live one from a stale one.
+fn lock_pidfile(path: &Path) -> anyhow::Result<(Flock<File>, PathBuf)> {
+    let path = std::path::absolute(path)?;
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = open.with_context(|| format!("cannot open the pid file {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok((lock, path)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+            bail!("the pid file {} is locked by a daemon that runs", path.display())
+        }
+        Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock the pid file {}", path.display())),
+    }
+}

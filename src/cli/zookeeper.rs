@@ -1,0 +1,114 @@
+//! What the subcommands that speak to ZooKeeper have in common: which servers, for how long, and how they
+//! fail.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::SignedDuration;
+use thiserror::Error;
+
+use crate::config::spec::{ZnodePath, ZnodePathError};
+use crate::watch::failure::Failure;
+
+/// Where ZooKeeper is looked for when nothing says where it is.
+pub const DEFAULT_SERVERS: &str = "localhost:2181";
+
+/// Which servers, and for how long they are tried.
+#[derive(Debug, Clone, Args)]
+pub struct ZooKeeperArgs {
+    /// The ZooKeeper servers, with a chroot after the last one if there is one; localhost:2181 if nothing
+    /// else is said
+    #[arg(long, env = "TWITCHER_ZKSERVERS", value_name = "HOST:PORT,…[/CHROOT]")]
+    pub zkservers: Option<String>,
+
+    /// Give up after this long: a number of seconds, or as in '1m 30s'
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// Why a subcommand that speaks to ZooKeeper could not do what it is for.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// ZooKeeper could not be reached, refused, or has no such znode.
+    #[error(transparent)]
+    ZooKeeper(#[from] Failure),
+    /// There is no such znode to write to.
+    #[error("no znode {0}\nhelp: make it with 'twitcher poke --create {0}'")]
+    NothingToPoke(ZnodePath),
+    /// What was to be written could not be read.
+    #[error("cannot read {from}: {source}")]
+    Read {
+        /// The file, or standard input.
+        from: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What was read could not be written.
+    #[error("cannot write to standard output: {0}")]
+    Write(std::io::Error),
+}
+
+impl CommandError {
+    /// The program's exit status: 1 if the thing asked about is not so, 4 for ZooKeeper itself.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::ZooKeeper(failure) if failure.is_of_zookeeper() => 4,
+            Self::ZooKeeper(_) | Self::NothingToPoke(_) | Self::Read { .. } | Self::Write(_) => 1,
+        }
+    }
+}
+
+/// A znode path on the command line.
+///
+/// # Errors
+///
+/// When ZooKeeper would refuse it.
+pub fn znode(text: &str) -> Result<ZnodePath, ZnodePathError> {
+    ZnodePath::try_from(text)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number of seconds, or as in '1m 30s'".to_owned();
+    let duration = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?,
+        Err(_) => text
+            .parse::<SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok())
+            .ok_or_else(wrong)?,
+    };
+    match duration {
+        Duration::ZERO => Err("it must be longer than nothing".to_owned()),
+        // What the clock can add to now.
+        more if more > Duration::from_secs(24 * 3600) => Err("it must not be longer than a day".to_owned()),
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_a_number_of_seconds_or_has_units() {
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for text in ["", "0", "-1", "-1s", "nan", "inf", "1e300", "soon", "2d", "25h"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_exit_status_says_whether_it_was_zookeeper() {
+        let znode = ZnodePath::try_from("/git/head").unwrap();
+        let missing = Failure::Missing { znode: znode.clone() };
+        let denied = Failure::Denied { znode: znode.clone() };
+        assert_eq!(CommandError::from(missing).exit_code(), 1);
+        assert_eq!(CommandError::from(denied).exit_code(), 4);
+        assert_eq!(CommandError::NothingToPoke(znode).exit_code(), 1);
+    }
+}

@@ -1,0 +1,314 @@
+//! The folder of watch files, on disk: which files there are, whether they are safe, and the bytes of
+//! those that differ from the last time. Blocking. Knows nothing of what is in a file.
+
+mod safety;
+mod stamp;
+mod trail;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::problem::Problem;
+use safety::Owner;
+use stamp::Stamp;
+
+/// A larger file is refused.
+const LARGEST: u64 = 1 << 20;
+/// Deeper than this, links are going round in circles.
+const DEEPEST: usize = 32;
+
+/// The folder, and what its files looked like when they were last read.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    owner: Owner,
+    known: BTreeMap<PathBuf, Stamp>,
+}
+
+/// What one look at the folder showed.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Every watch file, in path order.
+    pub files: Vec<Found>,
+    /// What is wrong with folders and links.
+    pub problems: Vec<Problem>,
+    /// What could not be looked into, so that nothing is known of the files below.
+    pub unknown: Vec<PathBuf>,
+    /// Where a change would make the next look show something else.
+    pub places: Places,
+}
+
+/// A watch file.
+#[derive(Debug)]
+pub struct Found {
+    /// Its path, links as they stand.
+    pub path: PathBuf,
+    /// The part of the path below the config folder.
+    pub below: PathBuf,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// What is in a file.
+#[derive(Debug)]
+pub enum Content {
+    /// The same as at the last look.
+    Unchanged,
+    /// These bytes, at most 1 MiB.
+    Bytes(Vec<u8>),
+    /// It is unsafe or could not be read.
+    Refused(Problem),
+}
+
+/// Folders by their physical path, with what in them is of interest.
+pub type Places = BTreeMap<PathBuf, Interest>;
+
+/// What in a folder is of interest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// All that is not hidden.
+    pub all: bool,
+    /// And these names.
+    pub names: BTreeSet<OsString>,
+}
+
+impl Interest {
+    /// Whether a change of the entry `name` matters.
+    #[must_use]
+    pub fn covers(&self, name: &OsStr) -> bool {
+        (self.all && !is_hidden(name)) || self.names.contains(name)
+    }
+}
+
+impl Folder {
+    /// The folder at `root`, which need not exist. `euid` is whose files are trusted besides root's.
+    #[must_use]
+    pub fn new(root: PathBuf, euid: u32) -> Self {
+        Self { root, owner: Owner::new(euid), known: BTreeMap::new() }
+    }
+
+    /// Forgets what was read: the next look reads every file.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// Looks at every file and reads those that differ from the last look.
+    pub fn scan(&mut self) -> Scan {
+        let mut walk = Walk { folder: self, scan: Scan::default(), seen: BTreeSet::new() };
+        walk.root();
+        let Walk { mut scan, seen, .. } = walk;
+        self.known
+            .retain(|path, _| seen.contains(path) || scan.unknown.iter().any(|dir| path.starts_with(dir)));
+        scan.files.sort_by(|a, b| a.path.cmp(&b.path));
+        scan
+    }
+}
+
+/// Reads one watch file that was named by itself: checked like those of a folder, and the folder that it
+/// is in as well.
+///
+/// # Errors
+/// It is unsafe or cannot be read.
+pub fn read_file(path: &Path, euid: u32) -> Result<Vec<u8>, Problem> {
+    let owner = Owner::new(euid);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let metadata = fs::metadata(parent).map_err(|error| unreadable(parent, &error))?;
+    owner.check(parent, &metadata)?;
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        let trail = trail::follow(path);
+        trail.target.as_ref().map_err(|error| broken_link(path, error))?;
+        owner.check_trail(path, &trail)?;
+    }
+    read_checked(path, path, &owner).map(|(bytes, _)| bytes)
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn is_watch_file(name: &OsStr) -> bool {
+    Path::new(name).extension() == Some(OsStr::new("toml"))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    Problem::of_file(path, format!("cannot be read: {error}"))
+}
+
+fn broken_link(path: &Path, error: &io::Error) -> Problem {
+    let problem = Problem::of_file(path, format!("the link cannot be followed: {error}"));
+    problem.with_help("make what it points to, or remove the link")
+}
+
+/// Opens `physical` once and reads it from that descriptor, after a look at it through the same one, so
+/// that nothing can be put in its place in between. `path` is what it is called.
+fn read_checked(path: &Path, physical: &Path, owner: &Owner) -> Result<(Vec<u8>, Stamp), Problem> {
+    let fail = |error: io::Error| unreadable(path, &error);
+    // Without O_NONBLOCK, opening a FIFO waits for its other end.
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(physical).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(Problem::of_file(path, "is not a regular file"));
+    }
+    owner.check(path, &metadata)?;
+    let too_large = || Problem::of_file(path, format!("is larger than {} KiB", LARGEST / 1024));
+    if metadata.len() > LARGEST {
+        return Err(too_large());
+    }
+    let stamp = Stamp::new(&metadata, SystemTime::now());
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    // It may grow while it is read.
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(too_large());
+    }
+    Ok((bytes, stamp))
+}
+
+/// One look at the folder, while it goes on.
+struct Walk<'a> {
+    folder: &'a mut Folder,
+    scan: Scan,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Walk<'_> {
+    fn root(&mut self) {
+        let root = self.folder.root.clone();
+        let trail = trail::follow(&root);
+        self.note_places(&trail);
+        match &trail.target {
+            Ok(physical) => self.enter(&root, Path::new(""), physical, &mut Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let problem = Problem::of_file(&root, "the config folder does not exist");
+                self.scan.problems.push(problem.with_help(format!("mkdir -p {}", root.display())));
+            }
+            Err(error) => self.pass_over(&root, unreadable(&root, error)),
+        }
+    }
+
+    fn note_places(&mut self, trail: &trail::Trail) {
+        for (dir, name) in &trail.places {
+            self.scan.places.entry(dir.clone()).or_default().names.insert(name.clone());
+        }
+    }
+
+    /// Nothing can be said of what is at or below `path`.
+    fn pass_over(&mut self, path: &Path, problem: Problem) {
+        self.scan.problems.push(problem);
+        self.scan.unknown.push(path.to_owned());
+    }
+
+    /// The folder called `path`, which is at `physical`. `above` are the folders that it is in.
+    fn enter(&mut self, path: &Path, below: &Path, physical: &Path, above: &mut Vec<(u64, u64)>) {
+        let metadata = match fs::metadata(physical) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.pass_over(path, unreadable(path, &error)),
+        };
+        if !metadata.is_dir() {
+            return self.pass_over(path, Problem::of_file(path, "is not a folder"));
+        }
+        // Also of a folder that is refused it is of interest when that ends.
+        self.scan.places.entry(physical.to_owned()).or_default().all = true;
+        if let Err(problem) = self.folder.owner.check(path, &metadata) {
+            return self.pass_over(path, problem);
+        }
+        let identity = (metadata.dev(), metadata.ino());
+        if above.contains(&identity) || above.len() >= DEEPEST {
+            let problem = Problem::of_file(path, "the link leads back to a folder that it is in");
+            self.scan.problems.push(problem.with_help("remove the link"));
+            return;
+        }
+        above.push(identity);
+        match self.names(path, physical) {
+            Ok(names) => {
+                for name in names {
+                    self.entry(&name, path, below, physical, above);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.pass_over(path, unreadable(path, &error)),
+        }
+        above.pop();
+    }
+
+    fn names(&mut self, path: &Path, physical: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(physical)? {
+            match entry {
+                Ok(entry) => names.push(entry.file_name()),
+                Err(error) => self.pass_over(path, unreadable(path, &error)),
+            }
+        }
+        names.retain(|name| !is_hidden(name));
+        names.sort();
+        Ok(names)
+    }
+
+    fn entry(
+        &mut self,
+        name: &OsStr,
+        path: &Path,
+        below: &Path,
+        physical: &Path,
+        above: &mut Vec<(u64, u64)>,
+    ) {
+        let (path, below, mut physical) = (path.join(name), below.join(name), physical.join(name));
+        let mut metadata = match fs::symlink_metadata(&physical) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.pass_over(&path, unreadable(&path, &error)),
+        };
+        if metadata.is_symlink() {
+            let trail = trail::follow(&physical);
+            self.note_places(&trail);
+            let target = match &trail.target {
+                Ok(target) => target.clone(),
+                Err(error) => return self.pass_over(&path, broken_link(&path, error)),
+            };
+            metadata = match fs::symlink_metadata(&target) {
+                Ok(metadata) => metadata,
+                Err(error) => return self.pass_over(&path, broken_link(&path, &error)),
+            };
+            let of_interest = metadata.is_dir() || is_watch_file(name);
+            if of_interest && let Err(problem) = self.folder.owner.check_trail(&path, &trail) {
+                return self.pass_over(&path, problem);
+            }
+            physical = target;
+        }
+        if metadata.is_dir() {
+            self.enter(&path, &below, &physical, above);
+        } else if is_watch_file(name) {
+            self.file(path, below, &physical, &metadata);
+        }
+    }
+
+    fn file(&mut self, path: PathBuf, below: PathBuf, physical: &Path, metadata: &fs::Metadata) {
+        let now = Stamp::new(metadata, SystemTime::now());
+        self.seen.insert(path.clone());
+        let content = if self.folder.known.get(&path).is_some_and(|before| before.still_holds(&now)) {
+            Content::Unchanged
+        } else {
+            match read_checked(&path, physical, &self.folder.owner) {
+                Ok((bytes, stamp)) => {
+                    self.folder.known.insert(path.clone(), stamp);
+                    Content::Bytes(bytes)
+                }
+                Err(problem) => {
+                    self.folder.known.remove(&path);
+                    Content::Refused(problem)
+                }
+            }
+        };
+        self.scan.files.push(Found { path, below, content });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! One look at the folder, from the files to what changed. Blocking; runs on a thread of its own.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use tracing::error;
+
+use super::eyes::{Eyes, Sight};
+use super::{Options, Reload};
+use crate::config::changes::Catalog;
+use crate::config::folder::{Folder, Places};
+
+/// So often at most the folder is looked at again because there was a new folder in it.
+const MOST_ROUNDS: usize = 8;
+
+/// All that is known of the folder.
+#[derive(Debug)]
+pub(super) struct State {
+    folder: Folder,
+    catalog: Catalog,
+    eyes: Eyes,
+    places: Places,
+}
+
+impl State {
+    pub(super) fn new(options: &Options, sight: Sight) -> Self {
+        Self {
+            folder: Folder::new(options.config_dir.clone(), options.euid),
+            catalog: Catalog::new(options.defaults.clone()),
+            eyes: Eyes::new(sight),
+            places: Places::new(),
+        }
+    }
+
+    /// Where a change matters, as of the last look.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Looks at everything. `gone` are folders that went away since the last look; after an `overflow` no
+    /// watch is relied on. `None` only if there is a bug: what was known stays, and the next look reads
+    /// every file.
+    pub(super) fn look(&mut self, gone: &BTreeSet<PathBuf>, overflow: bool) -> Option<Reload> {
+        let looked = catch_unwind(AssertUnwindSafe(|| self.look_until_seen(gone, overflow)));
+        if looked.is_err() {
+            self.folder.forget();
+            error!("a bug stopped the reading of the config folder; the watches stay as they are");
+        }
+        looked.ok()
+    }
+
+    fn look_until_seen(&mut self, gone: &BTreeSet<PathBuf>, overflow: bool) -> Reload {
+        let nothing = BTreeSet::new();
+        for round in 0..MOST_ROUNDS {
+            let mut scan = self.folder.scan();
+            self.places = std::mem::take(&mut scan.places);
+            self.catalog.take_in(scan);
+            let first = round == 0;
+            let (gone, overflow) = if first { (gone, overflow) } else { (&nothing, false) };
+            // What was put into a folder before it was watched is found by looking once more.
+            if !self.eyes.turn_to(&self.places, gone, overflow) {
+                break;
+            }
+        }
+        let (changes, problems) = self.catalog.settle();
+        let (watches, files) = (self.catalog.watches().len(), self.catalog.file_count());
+        Reload { changes, problems, watches, files }
+    }
+}

@@ -1,0 +1,183 @@
+//! The settings file: text in, what it says or all its problems out. Pure.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::log::{self, LogFormat, LogTarget};
+use super::servers;
+use crate::config::keys;
+use crate::config::problem::{Problem, Source};
+use crate::config::reader::{Reader, Value};
+use crate::config::watch_table::Defaults;
+use crate::config::words::listed;
+
+/// What the file says; what it leaves out is `None`.
+#[derive(Debug, Default)]
+pub(super) struct FileSettings {
+    pub(super) servers: Option<String>,
+    pub(super) session_timeout: Option<Duration>,
+    pub(super) config_dir: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) run_dir: Option<PathBuf>,
+    pub(super) hostname: Option<String>,
+    pub(super) max_running: Option<usize>,
+    pub(super) stop_children: Option<bool>,
+    pub(super) log_target: Option<LogTarget>,
+    pub(super) log_level: Option<String>,
+    pub(super) log_format: Option<LogFormat>,
+    pub(super) defaults: Defaults,
+}
+
+const SECTIONS: &[&str] = &["zookeeper", "daemon", "log", "defaults"];
+const SECTIONS_LATER: &[&str] = &["control", "metrics"];
+
+/// A section: its name, its keys, and the keys that a later version will know.
+struct Section {
+    name: &'static str,
+    keys: &'static [&'static str],
+    later: &'static [&'static str],
+    read: fn(&mut FileSettings, &mut Reader<'_>, &str, &Value<'_>),
+}
+
+const ZOOKEEPER: Section = Section {
+    name: "[zookeeper]",
+    keys: &["servers", "session_timeout"],
+    later: &["credentials_file", "tls"],
+    read: FileSettings::zookeeper,
+};
+const DAEMON: Section = Section {
+    name: "[daemon]",
+    keys: &["config_dir", "state_dir", "run_dir", "hostname", "max_running", "stop_children"],
+    later: &[],
+    read: FileSettings::daemon,
+};
+const LOG: Section =
+    Section { name: "[log]", keys: &["target", "level", "format"], later: &[], read: FileSettings::log };
+
+impl FileSettings {
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Vec<Problem>> {
+        let source = Source::decode(path, bytes).map_err(|problem| vec![problem])?;
+        let mut r = Reader::new(source);
+        let mut settings = Self::default();
+        let document = r.document().unwrap_or_default();
+        for (key, value) in &document {
+            let name: &str = key.get_ref();
+            match (name, value.get_ref().as_table()) {
+                ("zookeeper", Some(table)) => settings.section(&mut r, &ZOOKEEPER, table),
+                ("daemon", Some(table)) => settings.section(&mut r, &DAEMON, table),
+                ("log", Some(table)) => settings.section(&mut r, &LOG, table),
+                ("defaults", Some(table)) => settings.defaults = Defaults::from_table(&mut r, table),
+                (section, None) if SECTIONS.contains(&section) => r.wrong_type(section, value, "a table"),
+                (section, _) if SECTIONS_LATER.contains(&section) => {
+                    r.not_yet(key.span(), &format!("[{section}]"));
+                }
+                ("watch", _) => {
+                    let message = "a watch does not belong in the daemon's settings";
+                    r.report_with_help(key.span(), message, "put it into a file below the config folder");
+                }
+                (key_name, None) => {
+                    let sections = [&ZOOKEEPER, &DAEMON, &LOG];
+                    let message = format!("the key {key_name:?} stands outside of a table");
+                    match sections.iter().find(|section| section.keys.contains(&key_name)) {
+                        Some(section) => {
+                            r.report_with_help(
+                                key.span(),
+                                message,
+                                format!("it belongs below {}", section.name),
+                            );
+                        }
+                        None => r.report(key.span(), message),
+                    }
+                }
+                (other, Some(_)) => {
+                    let help = match keys::nearest(other, SECTIONS.iter().copied()) {
+                        Some(section) => format!("did you mean [{section}]?"),
+                        None => format!("the tables are [{}]", SECTIONS.join("], [")),
+                    };
+                    r.report_with_help(key.span(), format!("unknown table [{other}]"), help);
+                }
+            }
+        }
+        r.finish(settings)
+    }
+
+    fn section(&mut self, r: &mut Reader<'_>, section: &Section, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            if section.keys.contains(&name) {
+                (section.read)(self, r, name, value);
+            } else {
+                r.unknown_key(key.span(), name, section.name, section.keys, section.later);
+            }
+        }
+    }
+
+    fn zookeeper(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {
+        match key {
+            "servers" => {
+                let Some(text) = r.text(key, value) else { return };
+                match servers::check(&text) {
+                    Ok(()) => self.servers = Some(text),
+                    Err(why) => r.report_with_help(value.span(), why, servers::FORM),
+                }
+            }
+            _ => {
+                let help = "the ensemble grants no session without a timeout";
+                let Some(timeout) = r.positive_duration(key, value, help) else { return };
+                // The protocol has it as a positive i32 of milliseconds.
+                if timeout.as_millis() == 0 || i32::try_from(timeout.as_millis()).is_err() {
+                    r.report(value.span(), format!("{key} must be from 1 ms to 24 days"));
+                }
+                self.session_timeout = Some(timeout);
+            }
+        }
+    }
+
+    fn daemon(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {
+        match key {
+            "config_dir" => self.config_dir = r.absolute_path(key, value),
+            "state_dir" => self.state_dir = r.absolute_path(key, value),
+            "run_dir" => self.run_dir = r.absolute_path(key, value),
+            "max_running" => self.max_running = r.number(key, value, 1..=100_000).map(|n| n as usize),
+            "stop_children" => self.stop_children = r.boolean(key, value),
+            _ => {
+                self.hostname = r.text(key, value);
+                if self.hostname.as_ref().is_some_and(|name| {
+                    name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control())
+                }) {
+                    r.report(value.span(), "hostname must be one word");
+                }
+            }
+        }
+    }
+
+    fn log(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {
+        match key {
+            "target" => {
+                let Some(text) = r.text(key, value) else { return };
+                let words = || log::TARGETS.iter().map(|(word, _)| *word);
+                if text.starts_with('/') {
+                    self.log_target = Some(LogTarget::File(text.into()));
+                } else if let Some((_, target)) = log::TARGETS.iter().find(|(word, _)| *word == text) {
+                    self.log_target = Some(target.clone());
+                } else {
+                    let help = match keys::nearest(&text, words()) {
+                        Some(word) => format!("did you mean {word:?}?"),
+                        None => format!("target is {} or an absolute path", listed(words())),
+                    };
+                    r.report_with_help(value.span(), format!("{text:?} is not a value of target"), help);
+                }
+            }
+            "level" => {
+                let Some(text) = r.text(key, value) else { return };
+                match log::check_level(&text) {
+                    Ok(()) => self.log_level = Some(text),
+                    Err(why) => r.report_with_help(value.span(), why, log::LEVELS),
+                }
+            }
+            _ => self.log_format = r.word(key, value, log::FORMATS),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Settings from every source, and the messages when they are wrong.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
+    Settings::parse(Path::new("t.toml"), text.as_bytes(), Overrides::default())
+}
+
+fn problems(text: &str) -> String {
+    let problems = parse(text).unwrap_err();
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn without_a_file_everything_has_its_default() {
+    let settings = parse("").unwrap();
+    assert_eq!(settings.zookeeper.servers, "localhost:2181");
+    assert_eq!(settings.zookeeper.session_timeout, Duration::from_secs(10));
+    assert_eq!(settings.daemon.config_dir, Path::new("/etc/twitcher.d"));
+    assert_eq!(settings.daemon.state_dir, Path::new("/var/lib/twitcher"));
+    assert_eq!(settings.daemon.run_dir, Path::new("/run/twitcher"));
+    assert_eq!(settings.daemon.max_running, 64);
+    assert!(!settings.daemon.stop_children);
+    assert!(!settings.daemon.hostname.is_empty());
+    assert_eq!(settings.log, Log { target: LogTarget::Auto, level: "info".into(), format: LogFormat::Text });
+}
+
+#[test]
+fn an_override_beats_the_file_and_the_file_beats_the_default() {
+    let text = "[zookeeper]\nservers='a,b'\nsession_timeout=4\n[daemon]\nconfig_dir='/c'\nhostname='h'\n\
+                [log]\ntarget='/var/log/t'\nlevel='debug'\nformat='json'";
+    let overrides = Overrides {
+        servers: Some("z:1".into()),
+        config_dir: Some("relative".into()),
+        log_target: Some(LogTarget::Stderr),
+        ..Overrides::default()
+    };
+    let settings = Settings::parse(Path::new("t.toml"), text.as_bytes(), overrides).unwrap();
+    assert_eq!(settings.zookeeper.servers, "z:1");
+    assert_eq!(settings.zookeeper.session_timeout, Duration::from_secs(4));
+    assert_eq!(settings.daemon.config_dir, std::env::current_dir().unwrap().join("relative"));
+    assert_eq!(settings.daemon.hostname, "h");
+    assert_eq!(
+        settings.log,
+        Log { target: LogTarget::Stderr, level: "debug".into(), format: LogFormat::Json }
+    );
+}
+
+#[test]
+fn a_log_file_named_by_a_flag_is_below_the_current_directory() {
+    let overrides = Overrides { log_target: Some(LogTarget::File("t.log".into())), ..Overrides::default() };
+    let settings = Settings::parse(Path::new("t.toml"), b"", overrides).unwrap();
+    assert_eq!(settings.log.target, LogTarget::File(std::env::current_dir().unwrap().join("t.log")));
+}
+
+#[test]
+fn a_file_asked_for_by_name_must_exist() {
+    let error = Settings::load(Some(Path::new("/nonexistent/t.toml")), Overrides::default()).unwrap_err();
+    assert_eq!(
+        error[0].to_string(),
+        "/nonexistent/t.toml: error: cannot be read: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn all_problems_of_the_settings_are_told_together() {
+    let text = "\
+[zookeper]
+servers = 'a'
+[zookeeper]
+server = 'a'
+servers = 'a:x'
+session_timeout = 0
+tls = {}
+[log]
+level = 'inof'
+target = 'syslogd'
+[defaults]
+timout = 5
+name = 'x'
+timeout = 'soon'
+splay = 1
+[metrics]
+listen = 'x'
+";
+    snapbox::assert_data_eq!(
+        problems(text),
+        snapbox::str![[r#"
+t.toml:1:2: error: unknown table [zookeper]
+ 1 | [zookeper]
+   |  ^^^^^^^^
+help: did you mean [zookeeper]?
+t.toml:4:1: error: unknown key "server" in [zookeeper]
+ 4 | server = 'a'
+   | ^^^^^^
+help: did you mean "servers"?
+t.toml:5:11: error: the port of "a:x" must be from 1 to 65535
+ 5 | servers = 'a:x'
+   |           ^^^^^
+help: write host:port, several with commas, and a chroot at the end, such as "zk1:2181,zk2:2181/chroot"
+t.toml:6:19: error: session_timeout must be more than 0
+ 6 | session_timeout = 0
+   |                   ^
+help: the ensemble grants no session without a timeout
+t.toml:7:1: error: the key "tls" is not supported by this version of twitcher
+ 7 | tls = {}
+   | ^^^
+t.toml:9:9: error: "inof" is not a log level; did you mean "info"?
+ 9 | level = 'inof'
+   |         ^^^^^^
+help: a level is "error", "warn", "info", "debug", "trace" or "off"; a filter is such as "info,twitcher::watch=debug"
+t.toml:10:10: error: "syslogd" is not a value of target
+ 10 | target = 'syslogd'
+    |          ^^^^^^^^^
+help: did you mean "syslog"?
+t.toml:12:1: error: unknown key "timout" in [defaults]
+ 12 | timout = 5
+    | ^^^^^^
+help: did you mean "timeout"?
+t.toml:13:1: error: name belongs to one watch and can have no default
+ 13 | name = 'x'
+    | ^^^^
+t.toml:14:11: error: timeout: "soon" is not a duration
+ 14 | timeout = 'soon'
+    |           ^^^^^^
+help: write a number of seconds, or text such as "90s", "1m 30s", "500ms" or "2h"
+t.toml:15:1: error: the key "splay" is not supported by this version of twitcher
+ 15 | splay = 1
+    | ^^^^^
+t.toml:16:2: error: [metrics] is not supported by this version of twitcher
+ 16 | [metrics]
+    |  ^^^^^^^
+"#]]
+    );
+}
+
+#[test]
+fn an_override_that_is_wrong_is_named() {
+    let overrides =
+        Overrides { servers: Some("a b".into()), log_level: Some("loud".into()), ..Overrides::default() };
+    let problems = Settings::parse(Path::new("t.toml"), b"", overrides).unwrap_err();
+    assert_eq!(
+        problems[0].one_line().split(" (help").next(),
+        Some("--zkservers or TWITCHER_ZKSERVERS: ' ' cannot be in the name of a host")
+    );
+    assert_eq!(
+        problems[1].one_line().split(" (help").next(),
+        Some("TWITCHER_LOG: \"loud\" is not a log level")
+    );
+}

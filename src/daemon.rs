@@ -1,0 +1,277 @@
+//! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use sd_notify::NotifyState;
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::loader::{self, ReloadRequest};
+use crate::config::settings::Settings;
+use crate::record::journal;
+use crate::run::link::LinkError;
+use crate::run::minders::{Minders, Outlets};
+use crate::schedule::scheduler::Scheduler;
+use crate::watch::hub::{self, Readings};
+use crate::watch::session::Ensemble;
+
+/// How often the config folder is looked at for what inotify cannot see, such as a change on another
+/// machine of a shared file system.
+const SLOW_RESCAN: Duration = Duration::from_secs(60);
+
+/// How long readiness waits for ZooKeeper: a daemon that waits for its ensemble is a running one.
+const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
+
+/// How many messages may wait between two of the pieces.
+const AHEAD: usize = 64;
+
+/// Why the daemon did not start, or ended without having been asked to.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// One of its folders cannot be made or used.
+    #[error("cannot use {path}: {error}")]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is one already.
+    #[error(
+        "another daemon uses the run folder {0}\nhelp: stop it, or give this one a folder of its own with --run-dir"
+    )]
+    AlreadyRunning(PathBuf),
+    /// There is no parent for children.
+    #[error(transparent)]
+    Minder(#[from] LinkError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(io::Error),
+    /// One of its parts has a bug. Children go on; the next start takes them over.
+    #[error("the {0} ended without having been asked to; this is a bug")]
+    PartEnded(&'static str),
+}
+
+/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP.
+///
+/// # Errors
+/// When it cannot start. Once it has, nothing but a bug.
+pub async fn run(settings: Settings) -> Result<(), DaemonError> {
+    let daemon = &settings.daemon;
+    // From the start, so that one that comes early is not the end of the process.
+    let mut signals = Signals::new().map_err(DaemonError::Signals)?;
+    let _lock = lock(&daemon.run_dir)?;
+    let lang = std::env::var("LANG").ok();
+    let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
+    info!(
+        release = env!("CARGO_PKG_VERSION"),
+        host = daemon.hostname,
+        servers = settings.zookeeper.servers,
+        config = %daemon.config_dir.display(),
+        running = adopted.len(),
+        "started"
+    );
+
+    let stop = CancellationToken::new();
+    let mut parts = Parts::default();
+    let (requests, reload_requests) = mpsc::channel(AHEAD);
+    let (reloads_in, mut reloads) = mpsc::channel(AHEAD);
+    let (changes_in, changes) = mpsc::channel(AHEAD);
+    let (notices_in, notices) = mpsc::channel(AHEAD);
+    let (orders_in, orders) = mpsc::channel(AHEAD);
+    let (ended_in, ended) = mpsc::channel(AHEAD);
+    let (happenings_in, happenings) = mpsc::channel(AHEAD);
+
+    let options = loader::Options {
+        config_dir: daemon.config_dir.clone(),
+        defaults: settings.defaults.clone(),
+        euid: nix::unistd::geteuid().as_raw(),
+        slow_rescan: SLOW_RESCAN,
+    };
+    parts.add("loader", loader::run(options, reload_requests, reloads_in, stop.clone()));
+    parts.add("loader", async move {
+        while let Some(reload) = reloads.recv().await {
+            if changes_in.send(reload.changes).await.is_err() {
+                return;
+            }
+        }
+    });
+    let ensemble = Ensemble {
+        servers: settings.zookeeper.servers.clone(),
+        session_timeout: settings.zookeeper.session_timeout,
+    };
+    let (reports, readings) = hub::reports();
+    parts.add("watch hub", hub::run(ensemble, changes, notices_in, reports, stop.clone()));
+    let scheduler = Scheduler::new(daemon.max_running, &adopted);
+    parts.add("scheduler", scheduler.run(notices, ended, orders_in));
+    let outlets = Outlets { ended: ended_in, happenings: happenings_in };
+    parts.add("minder's link", minders.run(orders, outlets, stop.clone(), daemon.stop_children));
+    parts.add("journal", journal::keep(happenings));
+    parts.add_passing(announce_readiness(readings, stop.clone()));
+
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop(name) => {
+                    info!("stopping: {name}");
+                    break;
+                }
+                Asked::Reload => reload(&requests).await,
+            },
+            Some(ended) = parts.ended() => {
+                stop.cancel();
+                return Err(DaemonError::PartEnded(ended));
+            }
+        }
+    }
+    tell_systemd(&[NotifyState::Stopping]);
+    stop.cancel();
+    drop(requests);
+    tokio::select! {
+        () = parts.all_ended() => {}
+        name = signals.next_stop() => warn!("stopping at once: {name} again"),
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn reload(requests: &mpsc::Sender<ReloadRequest>) {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell_systemd(&[NotifyState::Reloading, now]);
+    }
+    let (reply, answer) = oneshot::channel();
+    if requests.send(ReloadRequest { reply }).await.is_ok()
+        && let Ok(summary) = answer.await
+    {
+        info!(
+            watches = summary.watches,
+            files = summary.files,
+            added = summary.added.len(),
+            redefined = summary.redefined.len(),
+            removed = summary.removed.len(),
+            problems = summary.problems.len(),
+            "reloaded"
+        );
+    }
+    tell_systemd(&[NotifyState::Ready]);
+}
+
+async fn announce_readiness(mut readings: Readings, stop: CancellationToken) {
+    let all_looked_at = readings.looked.wait_for(|looked| looked.is_complete());
+    let status = tokio::select! {
+        () = stop.cancelled() => return,
+        looked = all_looked_at => match looked {
+            Ok(looked) => format!("watching {} znodes", looked.total),
+            Err(_) => return,
+        },
+        () = tokio::time::sleep(READY_AT_THE_LATEST) => "waiting for ZooKeeper".to_owned(),
+    };
+    info!("ready: {status}");
+    tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Says something to systemd, if it is there.
+fn tell_systemd(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!("cannot notify systemd: {error}");
+    }
+}
+
+/// Makes the run folder this process' own, as long as the file is held.
+fn lock(run_dir: &Path) -> Result<Flock<File>, DaemonError> {
+    let failed = |error| DaemonError::Folder { path: run_dir.to_owned(), error };
+    // Children of other users pass through it to what is theirs; what is in it is closed to them.
+    DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(failed)?;
+    let path = run_dir.join("daemon.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(DaemonError::AlreadyRunning(run_dir.to_owned())),
+        Err((_, errno)) => Err(failed(errno.into())),
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    Stop(&'static str),
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    async fn next_stop(&mut self) -> &'static str {
+        loop {
+            if let Asked::Stop(name) = self.next().await {
+                return name;
+            }
+        }
+    }
+}
+
+/// The tasks that make up the daemon.
+#[derive(Default)]
+struct Parts {
+    tasks: JoinSet<Option<&'static str>>,
+}
+
+impl Parts {
+    /// Runs a part that is to work until it is stopped.
+    fn add(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            // A panic is the part's own; caught here, it can be told whose.
+            let _ = tokio::spawn(part).await;
+            Some(name)
+        });
+    }
+
+    /// Runs one that may end by itself.
+    fn add_passing(&mut self, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            part.await;
+            None
+        });
+    }
+
+    /// The next part that ended and should not have.
+    async fn ended(&mut self) -> Option<&'static str> {
+        loop {
+            if let Some(name) = self.tasks.join_next().await?.unwrap_or(None) {
+                return Some(name);
+            }
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

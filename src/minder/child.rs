@@ -1,0 +1,307 @@
+//! What a child does between its fork and its exec: it sheds all that it has of the minder.
+//!
+//! The minder has one thread, so that what runs here may allocate and call what it likes. It must never
+//! return into the minder's loop.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
+
+use crate::run::protocol::Identity;
+
+/// The soft limit of open files that a child starts with, as systemd gives its services: a program that
+/// uses `select(2)` breaks with more, and one that wants more raises it.
+const OPEN_FILES: u64 = 1024;
+
+/// How often a program that somebody has open for writing is tried again, and how long in between.
+const BUSY: (u32, Duration) = (50, Duration::from_millis(10));
+
+/// A program that is ready to be executed.
+#[derive(Debug)]
+pub struct Program {
+    /// Where to look for it, best first. One, if its name has a slash.
+    pub candidates: Vec<CString>,
+    /// Its arguments, itself the first.
+    pub argv: Vec<CString>,
+    /// Its environment, `NAME=value`.
+    pub envp: Vec<CString>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Its file mode creation mask.
+    pub umask: u32,
+    /// Who it runs as; `None`: as the minder.
+    pub identity: Option<Identity>,
+    /// The file that its stdout and stderr are appended to.
+    pub append_to: Option<PathBuf>,
+}
+
+/// How far a child came that could not be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// `setsid`.
+    Session = 1,
+    /// Opening the file that its output goes to.
+    OpenOutput,
+    /// Its descriptors.
+    Descriptors,
+    /// The supplementary groups.
+    Groups,
+    /// The group.
+    Group,
+    /// The user.
+    User,
+    /// Having become another, it could become root again, or is not who it should be.
+    Privilege,
+    /// The working directory.
+    Directory,
+    /// The program itself.
+    Execute,
+}
+
+/// Why a child could not be started: as it is sent through a pipe to the minder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Where.
+    pub stage: Stage,
+    /// Why.
+    pub errno: Errno,
+}
+
+impl Failure {
+    fn to_bytes(self) -> [u8; 5] {
+        let mut bytes = [self.stage as u8; 5];
+        bytes[1..].copy_from_slice(&(self.errno as i32).to_ne_bytes());
+        bytes
+    }
+
+    /// Reads what `run` wrote; `None` where it wrote nothing, since it came to execute the program.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&stage, errno) = bytes.split_first()?;
+        let errno = Errno::from_raw(i32::from_ne_bytes(errno.try_into().ok()?));
+        let stage = match stage {
+            1 => Stage::Session,
+            2 => Stage::OpenOutput,
+            3 => Stage::Descriptors,
+            4 => Stage::Groups,
+            5 => Stage::Group,
+            6 => Stage::User,
+            7 => Stage::Privilege,
+            8 => Stage::Directory,
+            _ => Stage::Execute,
+        };
+        Some(Self { stage, errno })
+    }
+
+    /// The failure in words, with the place it happened at.
+    #[must_use]
+    pub fn explain(self, program: &Program) -> String {
+        let Self { stage, errno } = self;
+        let why = errno.desc();
+        match stage {
+            Stage::Session => format!("cannot start a process group of its own: {why}"),
+            Stage::OpenOutput => match &program.append_to {
+                Some(path) => format!("cannot open the output file {}: {why}", path.display()),
+                None => format!("cannot open the output file: {why}"),
+            },
+            Stage::Descriptors => format!("cannot set up stdin, stdout and stderr: {why}"),
+            Stage::Groups | Stage::Group | Stage::User => {
+                let what = match (&program.identity, stage) {
+                    (Some(who), Stage::User) => format!("user {}", who.uid),
+                    (Some(who), Stage::Group) => format!("group {}", who.gid),
+                    _ => "the supplementary groups".to_owned(),
+                };
+                let hint = if errno == Errno::EPERM { "; only a daemon that runs as root can" } else { "" };
+                format!("cannot become {what}: {why}{hint}")
+            }
+            Stage::Privilege => format!("privileges were not given up for good: {why}"),
+            Stage::Directory => format!("cannot enter directory {}: {why}", program.directory.display()),
+            Stage::Execute => {
+                let name = program.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+                match errno {
+                    Errno::ENOENT if name.contains('/') && Path::new(&*name).exists() => {
+                        format!("cannot execute {name}: its interpreter does not exist")
+                    }
+                    Errno::ENOENT if name.contains('/') => format!("cannot execute {name}: no such file"),
+                    Errno::ENOENT => format!("cannot execute {name}: no such command in PATH"),
+                    Errno::ENOEXEC => {
+                        format!(
+                            "cannot execute {name}: neither a program for this machine nor a script with '#!'"
+                        )
+                    }
+                    Errno::EACCES => format!("cannot execute {name}: not executable by the run's user"),
+                    Errno::E2BIG => format!("cannot execute {name}: argument list too long"),
+                    _ => format!("cannot execute {name}: {why}"),
+                }
+            }
+        }
+    }
+}
+
+/// Becomes the program. Where that fails, says so through `failures` and exits.
+pub fn run(program: &Program, stdin: BorrowedFd, output: BorrowedFd, failures: BorrowedFd) -> ! {
+    // A panic must not unwind into the minder's loop, of which this process has a copy.
+    let attempt = std::panic::AssertUnwindSafe(|| become_program(program, stdin, output));
+    let failure = match std::panic::catch_unwind(attempt) {
+        Ok(Err(failure)) => failure,
+        Ok(Ok(never)) => match never {},
+        Err(_) => Failure { stage: Stage::Execute, errno: Errno::ENOTRECOVERABLE },
+    };
+    let _ = nix::unistd::write(failures, &failure.to_bytes());
+    // SAFETY: ends this process without running what the minder registered to be run at its own exit.
+    unsafe { libc::_exit(127) }
+}
+
+fn become_program(
+    program: &Program,
+    stdin: BorrowedFd,
+    output: BorrowedFd,
+) -> Result<std::convert::Infallible, Failure> {
+    let at = |stage| move |errno| Failure { stage, errno };
+    setsid().map_err(at(Stage::Session))?;
+    forget_signals();
+    forget_priorities();
+    umask(Mode::from_bits_truncate(program.umask));
+
+    // As the daemon's user, like any service manager does: the log folders are not the run's user's.
+    let appended = program.append_to.as_deref().map(open_to_append).transpose();
+    let appended = appended.map_err(at(Stage::OpenOutput))?;
+    let output = appended.as_ref().map_or(output, AsFd::as_fd);
+    for (from, to) in [(stdin, 0), (output, 1), (output, 2)] {
+        // SAFETY: the three standard descriptors are always open here and nobody owns them.
+        Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
+    }
+    // All else is closed by the exec, the pipe that tells of its failure too.
+    // SAFETY: takes plain numbers.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(closed).map_err(at(Stage::Descriptors))?;
+
+    if let Some(identity) = &program.identity {
+        become_user(identity)?;
+    }
+    chdir(&program.directory).map_err(at(Stage::Directory))?;
+    Err(Failure { stage: Stage::Execute, errno: execute(program) })
+}
+
+/// Every signal as it is at the start of the world: the default action, and none blocked.
+fn forget_signals() {
+    // The kernel's `struct sigaction` with everything zero is SIG_DFL without flags, and is shorter than this
+    // on every machine. The C library's own call refuses the two signals that it keeps to itself.
+    let default = [0u64; 8];
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is no handler that could run in a bad place. SIGKILL and SIGSTOP are refused.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8)
+        };
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// The limits and priorities that somebody may have given the daemon. What cannot be had back, for want of
+/// privilege, is kept: the child is better run with it than not at all.
+fn forget_priorities() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard);
+    }
+    // SAFETY: takes plain numbers.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    // Only where it differs: it costs a lock that all processes of the host share.
+    if std::fs::read("/proc/self/oom_score_adj").is_ok_and(|now| now != b"0\n") {
+        let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    }
+}
+
+fn open_to_append(path: &Path) -> Result<std::fs::File, Errno> {
+    // A link at the end of the path might have been put there by whoever can write to the folder.
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY;
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path);
+    file.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// Groups, then group, then user, since each takes a privilege that the next one gives up; then each is
+/// read back.
+fn become_user(identity: &Identity) -> Result<(), Failure> {
+    let at = |stage| move |errno| Failure { stage, errno };
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    if let Some(groups) = &identity.groups {
+        let mut wanted: Vec<Gid> = groups.iter().map(|&group| Gid::from_raw(group)).collect();
+        let sorted = |mut groups: Vec<Gid>| {
+            groups.sort_by_key(|group| group.as_raw());
+            groups.dedup();
+            groups
+        };
+        let held = || nix::unistd::getgroups().map(sorted).map_err(at(Stage::Groups));
+        wanted = sorted(wanted);
+        // Also lets a daemon that is not root run children as the user that it is.
+        if held()? != wanted {
+            setgroups(&wanted).map_err(at(Stage::Groups))?;
+            if held()? != wanted {
+                return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });
+            }
+        }
+    }
+    setresgid(gid, gid, gid).map_err(at(Stage::Group))?;
+    setresuid(uid, uid, uid).map_err(at(Stage::User))?;
+    let users = nix::unistd::getresuid().map_err(at(Stage::Privilege))?;
+    let groups = nix::unistd::getresgid().map_err(at(Stage::Privilege))?;
+    let is = [users.real, users.effective, users.saved].iter().all(|&held| held == uid)
+        && [groups.real, groups.effective, groups.saved].iter().all(|&held| held == gid);
+    if !is || (!uid.is_root() && nix::unistd::setuid(Uid::from_raw(0)).is_ok()) {
+        return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });
+    }
+    Ok(())
+}
+
+/// Executes the first candidate that can be. Returns only when none can.
+fn execute(program: &Program) -> Errno {
+    let (argv, envp) = (pointers(&program.argv), pointers(&program.envp));
+    let mut best = Errno::ENOENT;
+    for candidate in &program.candidates {
+        for _ in 0..BUSY.0 {
+            // SAFETY: both arrays end in a null pointer, and what they point to lives in `program`.
+            unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+            if Errno::last() != Errno::ETXTBSY {
+                break;
+            }
+            // Somebody is just writing it, such as a package manager.
+            sleep(BUSY.1);
+        }
+        match Errno::last() {
+            // Not there, or not to be seen: the search goes on, as a shell's does.
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => best = Errno::EACCES,
+            other => return other,
+        }
+    }
+    best
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Where a program of this name may be: itself if it has a slash, else in each folder of `path`.
+///
+/// # Errors
+/// When the name or a folder holds a NUL.
+pub fn candidates(name: &CStr, path: &OsStr) -> Result<Vec<CString>, std::ffi::NulError> {
+    if name.to_bytes().contains(&b'/') {
+        return Ok(vec![name.to_owned()]);
+    }
+    let folders = path.as_bytes().split(|&byte| byte == b':').filter(|folder| folder.starts_with(b"/"));
+    folders.map(|folder| CString::new([folder, b"/", name.to_bytes()].concat())).collect()
+}

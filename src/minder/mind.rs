@@ -1,0 +1,413 @@
+//! The minder's loop: waits for its children, their output, the daemon and the time, and acts.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Pid, Uid, getpid};
+
+use crate::minder::life::{Action, Event, Life};
+use crate::minder::peer::Peer;
+use crate::minder::processes::{self, signal_group, signal_process};
+use crate::minder::reap::{peek_dead, reap};
+use crate::minder::run::Run;
+use crate::minder::spawn::spawn;
+use crate::run::protocol::{Ending, Executable, PROTOCOL, Report, Request, Start};
+use crate::schedule::order::RunId;
+
+/// How long the daemon that started it has to connect.
+const FIRST_DAEMON: Duration = Duration::from_secs(30);
+
+/// How many connections may have said nothing yet; of more, the oldest goes.
+const MOST_STRANGERS: usize = 8;
+
+/// What an epoll event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Children,
+    /// A connection, by the number it was given.
+    Peer(u64),
+    Output(RunId),
+}
+
+impl Source {
+    /// Marks the outputs, whose rest is the run's id: ids are microseconds since 1970, far below it.
+    const OUTPUT: u64 = 1 << 63;
+
+    fn token(self) -> u64 {
+        match self {
+            Self::Listener => 0,
+            Self::Children => 1,
+            Self::Peer(number) => number,
+            Self::Output(run) => Self::OUTPUT | run.as_u64(),
+        }
+    }
+
+    fn of(token: u64) -> Self {
+        match token {
+            0 => Self::Listener,
+            1 => Self::Children,
+            number if number & Self::OUTPUT == 0 => Self::Peer(number),
+            run => Self::Output(RunId::from_u64(run & !Self::OUTPUT)),
+        }
+    }
+
+    fn event(self, flags: EpollFlags) -> EpollEvent {
+        EpollEvent::new(flags, self.token())
+    }
+}
+
+/// The minder's whole state.
+#[derive(Debug)]
+pub struct Minder {
+    epoll: Epoll,
+    /// The number of the last connection.
+    last_peer: u64,
+    listener: UnixListener,
+    signals: SignalFd,
+    dev_null: OwnedFd,
+    executable: Executable,
+    daemon: Option<(u64, Peer)>,
+    /// Connections that have not said `Hello`.
+    strangers: BTreeMap<u64, Peer>,
+    runs: BTreeMap<RunId, Run>,
+    mains: HashMap<Pid, RunId>,
+    /// Until when it stays without a daemon and without a run.
+    patience: Instant,
+}
+
+impl Minder {
+    /// A minder that listens.
+    ///
+    /// # Errors
+    /// When there is nothing to wait with.
+    pub fn new(
+        listener: UnixListener,
+        signals: SignalFd,
+        dev_null: OwnedFd,
+        executable: Executable,
+    ) -> io::Result<Self> {
+        let minder = Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            last_peer: Source::Children.token(),
+            listener,
+            signals,
+            dev_null,
+            executable,
+            daemon: None,
+            strangers: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            mains: HashMap::new(),
+            patience: Instant::now() + FIRST_DAEMON,
+        };
+        minder.epoll.add(&minder.listener, Source::Listener.event(EpollFlags::EPOLLIN))?;
+        minder.epoll.add(&minder.signals, Source::Children.event(EpollFlags::EPOLLIN))?;
+        Ok(minder)
+    }
+
+    /// Works until there is neither a daemon nor a run.
+    ///
+    /// # Errors
+    /// When waiting fails, for which there is no reason but a bug.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); 256];
+        while !self.is_done(Instant::now()) {
+            let ready = match self.epoll.wait(&mut events, self.timeout(Instant::now())) {
+                Ok(ready) => ready,
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            for event in &events[..ready] {
+                match Source::of(event.data()) {
+                    Source::Listener => self.accept(),
+                    Source::Children => self.hear_children(),
+                    Source::Peer(number) => self.hear_peer(number),
+                    Source::Output(run) => self.hear_output(run),
+                }
+            }
+            self.watch_time();
+            self.pass_output_on();
+            self.flush();
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, now: Instant) -> bool {
+        self.daemon.is_none() && self.runs.values().all(|run| run.end().is_some()) && now >= self.patience
+    }
+
+    /// How long nothing happens by itself.
+    fn timeout(&self, now: Instant) -> EpollTimeout {
+        let mut next = self.runs.values().filter_map(|run| run.wake_at(now)).min();
+        if self.daemon.is_none() {
+            next = next.into_iter().chain([self.patience]).min();
+        }
+        let Some(next) = next else { return EpollTimeout::NONE };
+        // Rounded up: a moment too early would be waited for in a busy loop.
+        let millis = next.saturating_duration_since(now).as_micros().div_ceil(1000);
+        EpollTimeout::try_from(millis.min(60_000)).unwrap_or(EpollTimeout::ZERO)
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let allowed = getsockopt(&stream, PeerCredentials)
+                .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == Uid::effective().as_raw());
+            let Ok(peer) = Peer::new(stream) else { continue };
+            if !allowed {
+                continue;
+            }
+            self.last_peer += 1;
+            if self.epoll.add(&peer, Source::Peer(self.last_peer).event(EpollFlags::EPOLLIN)).is_ok() {
+                self.strangers.insert(self.last_peer, peer);
+            }
+            if self.strangers.len() > MOST_STRANGERS {
+                self.strangers.pop_first();
+            }
+        }
+    }
+
+    fn hear_peer(&mut self, number: u64) {
+        let from_daemon = self.daemon.as_ref().is_some_and(|(known, _)| *known == number);
+        let heard = match &mut self.daemon {
+            Some((_, peer)) if from_daemon => peer.read(),
+            _ => match self.strangers.get_mut(&number) {
+                Some(peer) => peer.read(),
+                None => return,
+            },
+        };
+        let Ok(messages) = heard else {
+            self.part_from(number);
+            return;
+        };
+        for (request, payload) in messages {
+            match request {
+                Request::Hello { .. } => self.welcome(number),
+                Request::Unknown => {}
+                // Orders are taken from the daemon that was welcomed last, and from no other: what an
+                // earlier one has sent and died of could start a run that this one knows nothing of.
+                _ if self.daemon.as_ref().is_none_or(|(known, _)| *known != number) => {}
+                Request::Start(start) => self.start(&start, &payload),
+                Request::Noted { run } => {
+                    if let Some(run) = self.runs.get_mut(&run) {
+                        run.set_noted();
+                    }
+                }
+                Request::End { run } => self.step(run, Event::EndAsked, Instant::now()),
+            }
+        }
+    }
+
+    fn part_from(&mut self, number: u64) {
+        self.strangers.remove(&number);
+        if self.daemon.as_ref().is_some_and(|(known, _)| *known == number) {
+            self.daemon = None;
+            self.patience = Instant::now();
+        }
+    }
+
+    fn welcome(&mut self, number: u64) {
+        let Some(mut peer) = self.strangers.remove(&number) else { return };
+        let runs = self.runs.values().map(Run::minded).collect();
+        let welcome = Report::Welcome { protocol: PROTOCOL, executable: self.executable.clone(), runs };
+        peer.send(&welcome, &[]);
+        for run in self.runs.values() {
+            if let Some(end) = run.end() {
+                peer.send(&Report::Ended(Box::new(end.clone())), &run.output.last());
+            }
+        }
+        self.daemon = Some((number, peer));
+    }
+
+    fn tell(&mut self, report: &Report, payload: &[u8]) {
+        if let Some((_, daemon)) = &mut self.daemon {
+            daemon.send(report, payload);
+        }
+    }
+
+    fn start(&mut self, start: &Start, contents: &Bytes) {
+        if self.runs.contains_key(&start.run) {
+            self.tell(&Report::Trouble { message: format!("run {} was ordered twice", start.run) }, &[]);
+            return;
+        }
+        let now = Instant::now();
+        let run = match spawn(start, contents, self.dev_null.as_fd()) {
+            Ok(spawned) => {
+                self.mains.insert(spawned.pid, start.run);
+                self.tell(&Report::Started { run: start.run, pid: spawned.pid.as_raw() }, &[]);
+                Run::alive(start, spawned, now)
+            }
+            Err(why) => Run::stillborn(start, why, now),
+        };
+        if let Some(pipe) = run.pipe() {
+            let _ = self.epoll.add(pipe, Source::Output(run.id).event(EpollFlags::EPOLLIN));
+        }
+        if let Some(end) = run.end() {
+            self.tell(&Report::Ended(Box::new(end.clone())), &[]);
+        }
+        self.runs.insert(run.id, run);
+    }
+
+    fn hear_output(&mut self, id: RunId) {
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.read_output();
+        }
+    }
+
+    /// Main processes go through their life, and are reaped when it is over; what else is a child of this
+    /// process came to it when its parent died, and is reaped at once.
+    fn hear_children(&mut self) {
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        let now = Instant::now();
+        while let Some(dead) = peek_dead(None) {
+            match self.mains.get(&dead.pid) {
+                Some(&run) => {
+                    self.step(run, Event::MainEnded(dead.how.into()), now);
+                    if self.mains.contains_key(&dead.pid) {
+                        // It stays a zombie for now, and would be the one that is seen first for ever.
+                        return self.hear_each_child(now);
+                    }
+                }
+                None => drop(reap(dead.pid)),
+            }
+        }
+    }
+
+    fn hear_each_child(&mut self, now: Instant) {
+        for child in processes::children() {
+            let Some(dead) = peek_dead(Some(child)) else { continue };
+            match self.mains.get(&child) {
+                Some(&run) => {
+                    let waits =
+                        self.runs.get_mut(&run).and_then(|run| Some(run.life()?.0.waits_for_survivors()));
+                    if waits == Some(false) {
+                        self.step(run, Event::MainEnded(dead.how.into()), now);
+                    }
+                }
+                None => drop(reap(child)),
+            }
+        }
+    }
+
+    /// One step in the life of a run, and what follows from it.
+    fn step(&mut self, id: RunId, event: Event, now: Instant) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(main) = run.main() else { return };
+        let Some((life, kill_after)) = run.life() else { return };
+        match life.step(now, kill_after, event) {
+            Action::Nothing => {}
+            Action::Terminate => self.signal(id, main, &[Signal::SIGTERM, Signal::SIGCONT]),
+            Action::Kill => {
+                self.signal(id, main, &[Signal::SIGKILL]);
+                if let Some(run) = self.runs.get_mut(&id) {
+                    run.look_again_soon(now);
+                }
+            }
+            Action::LookForSurvivors => self.look_for_survivors(id, main, now),
+            Action::Finish(ending) => self.finish(id, main, ending, now),
+        }
+    }
+
+    fn rest_of(&self, id: RunId, main: Pid) -> Vec<processes::Process> {
+        let mains: HashSet<Pid> = self.mains.keys().copied().collect();
+        processes::of_run(id, main, getpid(), &mains)
+    }
+
+    fn signal(&self, id: RunId, main: Pid, signals: &[Signal]) {
+        // Before the group is, since its end takes away the signs of who came from it.
+        let rest = self.rest_of(id, main);
+        for &signal in signals {
+            signal_group(main, signal);
+            for process in rest.iter().filter(|process| process.group != main.as_raw()) {
+                signal_process(process, signal);
+            }
+        }
+    }
+
+    fn look_for_survivors(&mut self, id: RunId, main: Pid, now: Instant) {
+        if self.rest_of(id, main).is_empty() {
+            return self.step(id, Event::Empty, now);
+        }
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.look_again_later(now);
+        if matches!(run.life(), Some((Life::Killed { .. }, _))) {
+            // What was being forked while the others were killed.
+            self.signal(id, main, &[Signal::SIGKILL]);
+        }
+    }
+
+    fn finish(&mut self, id: RunId, main: Pid, ending: Ending, now: Instant) {
+        let usage = reap(main);
+        self.mains.remove(&main);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.finish(ending, usage, now);
+        // What it printed is told before that it has ended, as it happened.
+        self.pass_on(id);
+        if let Some(run) = self.runs.get(&id)
+            && let Some(end) = run.end()
+            && let Some((_, daemon)) = &mut self.daemon
+        {
+            daemon.send(&Report::Ended(Box::new(end.clone())), &run.output.last());
+        }
+    }
+
+    fn watch_time(&mut self) {
+        let now = Instant::now();
+        let due = |run: &Run| run.wake_at(now).is_some_and(|at| at <= now);
+        let due: Vec<RunId> = self.runs.values().filter(|run| due(run)).map(|run| run.id).collect();
+        for id in due {
+            self.step(id, Event::Time, now);
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.stop_listening_if_late(now);
+            }
+        }
+    }
+
+    fn pass_output_on(&mut self) {
+        let ids: Vec<RunId> =
+            self.runs.values().filter(|run| !run.output.is_settled()).map(|run| run.id).collect();
+        for id in ids {
+            self.pass_on(id);
+        }
+    }
+
+    fn pass_on(&mut self, id: RunId) {
+        let (Some((_, daemon)), Some(run)) = (&mut self.daemon, self.runs.get_mut(&id)) else { return };
+        let room = daemon.room_for_output();
+        if room == 0 {
+            return;
+        }
+        let lines = if run.is_silent() && run.end().is_some() {
+            run.output.take_rest()
+        } else {
+            run.output.take_lines(Instant::now(), room)
+        };
+        if let Some(lines) = lines {
+            let watch = run.watch().to_owned();
+            daemon.send(&Report::Output { run: id, watch, dropped: lines.dropped }, &lines.bytes);
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some((number, daemon)) = &mut self.daemon else { return };
+        let number = *number;
+        let flags = match daemon.flush() {
+            Ok(()) if daemon.has_outgoing() => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Ok(()) => EpollFlags::EPOLLIN,
+            Err(_) => return self.part_from(number),
+        };
+        let _ = self.epoll.modify(&*daemon, &mut Source::Peer(number).event(flags));
+    }
+
+    fn forget(&mut self) {
+        self.runs.retain(|_, run| !run.is_over());
+    }
+}

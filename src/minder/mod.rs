@@ -1,0 +1,134 @@
+//! The parent of every child: starts it, feeds its stdin, drains its output, ends it when its time is over,
+//! reaps it and reports. It decides nothing else, and outlives the daemon that started it.
+//!
+//! It has one thread and no runtime, so that between fork and exec it may do what a program with threads
+//! must not; and it stays small, so that a fork costs the same however large the daemon has grown. It heeds
+//! nothing but its socket: no signal ends it but SIGKILL, since any of its children could send one.
+
+pub mod child;
+pub mod life;
+mod mind;
+pub mod output;
+mod peer;
+pub mod processes;
+mod reap;
+mod run;
+pub mod spawn;
+pub mod stdin;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use crate::run::protocol::Executable;
+
+/// The folder of the minders' sockets below the run folder. Each is named for its minder's process id.
+pub const FOLDER: &str = "minder";
+
+/// The binary that this process runs.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn executable() -> io::Result<Executable> {
+    let file = fs::metadata("/proc/self/exe")?;
+    Ok(Executable {
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        device: file.dev(),
+        inode: file.ino(),
+        changed_ns: file.ctime().saturating_mul(1_000_000_000).saturating_add(file.ctime_nsec()),
+    })
+}
+
+/// Runs a minder whose socket is in `folder`, until there is neither a daemon nor a child. Its stdout is
+/// closed as soon as a daemon can connect.
+///
+/// # Errors
+/// When it could not begin to work.
+pub fn run(folder: &Path) -> io::Result<()> {
+    // Away from the daemon's terminal, and from the signals that it sends to those in front of it.
+    setsid()?;
+    std::env::set_current_dir("/")?;
+    umask(Mode::from_bits_truncate(0o077));
+    report_panics_to(folder.join(format!("{}.panic", std::process::id())));
+    set_child_subreaper(true)?;
+    // A child takes two descriptors here. Its own limit is set when it starts.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    let signals = heed_only_children()?;
+
+    let socket = folder.join(format!("{}.sock", std::process::id()));
+    let listener = listen(&socket)?;
+    let dev_null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    detach_standard_descriptors(&dev_null)?;
+
+    let result = mind::Minder::new(listener, signals, dev_null.into(), executable()?)?.run();
+    let _ = fs::remove_file(&socket);
+    result
+}
+
+/// Listens at `path` from the moment at which there is something at `path`.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let unfinished = path.with_extension("new");
+    let _ = fs::remove_file(&unfinished);
+    let listener = UnixListener::bind(&unfinished)?;
+    listener.set_nonblocking(true)?;
+    fs::rename(&unfinished, path)?;
+    Ok(listener)
+}
+
+/// Ends of children come through the descriptor; what else could end or stop this process is ignored.
+fn heed_only_children() -> io::Result<SignalFd> {
+    for ignored in Signal::iterator() {
+        if !matches!(
+            ignored,
+            Signal::SIGKILL
+                | Signal::SIGSTOP
+                | Signal::SIGCHLD
+                | Signal::SIGSEGV
+                | Signal::SIGBUS
+                | Signal::SIGILL
+                | Signal::SIGFPE
+                | Signal::SIGABRT
+        ) {
+            ignore(ignored)?;
+        }
+    }
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_set_mask()?;
+    Ok(SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+#[allow(unsafe_code)]
+fn ignore(ignored: Signal) -> io::Result<()> {
+    // SAFETY: SIG_IGN is no handler that could run in a bad place.
+    unsafe { signal(ignored, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+fn detach_standard_descriptors(dev_null: &File) -> io::Result<()> {
+    dup2_stdin(dev_null)?;
+    dup2_stderr(dev_null)?;
+    // Last: the daemon waits for it.
+    dup2_stdout(dev_null)?;
+    Ok(())
+}
+
+/// The only word that is left of a minder that had a bug.
+fn report_panics_to(path: PathBuf) {
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(&path) {
+            let _ = writeln!(file, "{panic}\n{}", std::backtrace::Backtrace::force_capture());
+        }
+    }));
+}

@@ -1,0 +1,106 @@
+//! A connection from a daemon: messages in, and messages out as fast as they are taken.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::run::protocol::{Decoder, Report, Request, encode};
+
+/// How much may wait to be taken before children's output is no longer added, in bytes. Everything else is
+/// few and small, and always added.
+const OUTPUT_AHEAD: usize = 1 << 20;
+
+/// How much is read at once, so that one who sends without end does not keep the others waiting.
+const READ_AT_ONCE: usize = 256 << 10;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Peer {
+    stream: UnixStream,
+    decoder: Decoder,
+    outgoing: BytesMut,
+}
+
+impl Peer {
+    /// Takes a connection over.
+    ///
+    /// # Errors
+    /// When it cannot be made not to block.
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, decoder: Decoder::default(), outgoing: BytesMut::new() })
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// When the other side has closed, or what it says is no message: the connection is over.
+    pub fn read(&mut self) -> io::Result<Vec<(Request, Bytes)>> {
+        let mut buffer = [0; 32 << 10];
+        let mut taken = 0;
+        let mut messages = Vec::new();
+        while taken < READ_AT_ONCE {
+            match self.stream.read(&mut buffer) {
+                // What came before the end is not to be acted upon: a daemon that is gone cannot learn of it.
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(length) => {
+                    taken += length;
+                    self.decoder.push(&buffer[..length]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        while let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    /// Adds a message to what is to be written.
+    pub fn send(&mut self, report: &Report, payload: &[u8]) {
+        // A report is far below the limits by construction.
+        if let Ok(frame) = encode(report, payload) {
+            self.outgoing.extend_from_slice(&frame);
+        }
+    }
+
+    /// How many bytes of output may be added.
+    #[must_use]
+    pub fn room_for_output(&self) -> usize {
+        OUTPUT_AHEAD.saturating_sub(self.outgoing.len())
+    }
+
+    /// Whether something is left to be written.
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Writes as much as is taken now.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while !self.outgoing.is_empty() {
+            match self.stream.write(&self.outgoing) {
+                Ok(length) => self.outgoing.advance(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Else the room of the largest burst would be held for good.
+        self.outgoing = BytesMut::new();
+        Ok(())
+    }
+}
+
+impl AsFd for Peer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

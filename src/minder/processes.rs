@@ -1,0 +1,181 @@
+//! The processes of a run, as `/proc` shows them, and signals for them.
+//!
+//! A run is its process group, and whatever left that group: the minder is the subreaper of all of its
+//! descendants, so that they are below it in the process tree wherever they went. One that is still below
+//! its run's main process is known by that; one whose parent is gone is known by the session it came from or
+//! by the run's id in the environment that it was started with.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+
+use crate::schedule::order::RunId;
+
+/// A line of the process table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number, which is another's one day.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Its process group's.
+    pub group: i32,
+    /// Its session's.
+    pub session: i32,
+    /// Whether it has ended and waits for its parent to take note.
+    pub is_zombie: bool,
+    /// When it was started, in clock ticks since the machine was: with `pid` it names a process for good.
+    pub start_time: u64,
+}
+
+/// Reads a line of `/proc/PID/stat`: `proc_pid_stat(5)`.
+#[must_use]
+pub fn parse_stat(line: &str) -> Option<Process> {
+    // The name, in parentheses, may hold anything, parentheses too.
+    let (pid, rest) = line.split_once(" (")?;
+    let (_, rest) = rest.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<i32>().ok();
+    Some(Process {
+        pid: pid.parse().ok()?,
+        is_zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+        parent: number(4)?,
+        group: number(5)?,
+        session: number(6)?,
+        start_time: fields.get(22 - 3)?.parse().ok()?,
+    })
+}
+
+/// The process of that number, if there is one.
+#[must_use]
+pub fn look_up(pid: i32) -> Option<Process> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The children of this process, which has one thread.
+#[must_use]
+pub fn children() -> Vec<Pid> {
+    let me = std::process::id();
+    match fs::read_to_string(format!("/proc/self/task/{me}/children")) {
+        Ok(list) => {
+            list.split_ascii_whitespace().filter_map(|pid| Some(Pid::from_raw(pid.parse().ok()?))).collect()
+        }
+        // A kernel without CONFIG_PROC_CHILDREN.
+        Err(_) => {
+            let mine = |process: &Process| process.parent == me.cast_signed();
+            all().iter().filter(|process| mine(process)).map(|process| Pid::from_raw(process.pid)).collect()
+        }
+    }
+}
+
+/// Every process that can be seen.
+fn all() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(look_up).collect()
+}
+
+/// What of a run is alive, but for its main process: the rest of its process group, and what left it.
+/// `mains` are the main processes of all runs.
+#[must_use]
+pub fn of_run(run: RunId, main: Pid, minder: Pid, mains: &HashSet<Pid>) -> Vec<Process> {
+    let marker = format!("TWITCHER_RUN_ID={run}");
+    let carries_id = |process: &Process| {
+        let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes())
+    };
+    select(&all(), main.as_raw(), |process| {
+        process.parent == minder.as_raw()
+            && !mains.contains(&Pid::from_raw(process.pid))
+            && carries_id(process)
+    })
+}
+
+/// Those of `processes` that belong to the run of `main`; `is_orphan` tells of one below the minder whether
+/// it came from that run.
+fn select(processes: &[Process], main: i32, is_orphan: impl Fn(&Process) -> bool) -> Vec<Process> {
+    let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
+    for process in processes {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let in_session = |process: &&Process| process.group == main || process.session == main;
+    let mut found: HashSet<i32> = processes.iter().filter(in_session).map(|process| process.pid).collect();
+    found.extend(processes.iter().filter(|process| is_orphan(process)).map(|process| process.pid));
+    found.insert(main);
+    let mut look_below: Vec<i32> = found.iter().copied().collect();
+    while let Some(parent) = look_below.pop() {
+        for child in children.get(&parent).into_iter().flatten() {
+            if found.insert(child.pid) {
+                look_below.push(child.pid);
+            }
+        }
+    }
+    let alive =
+        |process: &&Process| found.contains(&process.pid) && process.pid != main && !process.is_zombie;
+    processes.iter().filter(alive).cloned().collect()
+}
+
+/// Sends a signal to a run's process group. Its main process must not have been reaped.
+pub fn signal_group(main: Pid, signal: Signal) {
+    // That there is none left is no error: it is what the signal is for.
+    let _ = killpg(main, signal);
+}
+
+/// Sends a signal to one process, and never to another that has its number by now.
+pub fn signal_process(process: &Process, signal: Signal) {
+    let Some(pid) = rustix::process::Pid::from_raw(process.pid) else { return };
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // What the handle refers to is fixed now; it is the one that was meant if that one is still there.
+    if look_up(process.pid).is_some_and(|now| now.start_time == process.start_time)
+        && let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32)
+    {
+        let _ = pidfd_send_signal(handle, signal);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32, group: i32, session: i32) -> Process {
+        Process { pid, parent, group, session, is_zombie: false, start_time: 1 }
+    }
+
+    #[test]
+    fn a_stat_line_is_read_whatever_the_process_calls_itself() {
+        let line = "4242 (a) b (c) S 1 4240 4200 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1 1\n";
+        let read = parse_stat(line).unwrap();
+        assert_eq!(read, Process { start_time: 987_654, ..process(4242, 1, 4240, 4200) });
+        assert!(parse_stat("4242 (sh) Z 1").is_none());
+        assert!(parse_stat("").is_none());
+    }
+
+    #[test]
+    fn this_process_is_found() {
+        let pid = std::process::id().cast_signed();
+        assert_eq!(look_up(pid).unwrap().pid, pid);
+    }
+
+    #[test]
+    fn a_run_is_its_group_its_session_and_what_is_below_them() {
+        let table = [
+            process(10, 2, 10, 10),  // the main process of the run
+            process(11, 10, 10, 10), // in its group
+            process(12, 11, 12, 10), // in a group of its own
+            process(13, 11, 13, 13), // in a session of its own, its parent alive
+            process(14, 13, 13, 13), // below that one
+            process(15, 2, 10, 10),  // its parent gone
+            process(16, 2, 16, 16),  // escaped altogether
+            process(17, 16, 17, 17), // below that one
+            process(20, 2, 20, 20),  // another run
+            process(21, 20, 20, 20),
+            Process { is_zombie: true, ..process(18, 10, 10, 10) },
+        ];
+        let found = select(&table, 10, |process| process.pid == 16);
+        assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [11, 12, 13, 14, 15, 16, 17]);
+    }
+}

@@ -1,0 +1,144 @@
+//! Where the log goes and how a line of it looks. Set up once, before anything is logged.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use syslog_tracing::{Facility, Options, Syslog};
+use thiserror::Error;
+use tracing::{Level, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::config::settings::{Log, LogFormat, LogTarget};
+
+/// Why there is no log.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The file cannot be written to.
+    #[error("cannot open the log file {path}: {error}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The level or filter is not one.
+    #[error("the log level '{level}' is not one: {error}")]
+    Level {
+        /// As it was given.
+        level: String,
+        /// Why.
+        error: tracing_subscriber::filter::ParseError,
+    },
+    /// Something has set the log up before.
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Sends what is logged from here on where the settings say.
+///
+/// # Errors
+/// When that is nowhere to write to.
+pub fn set_up(log: &Log) -> Result<(), LogError> {
+    let target =
+        resolve(&log.target, io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
+    let level = |error| LogError::Level { level: log.level.clone(), error };
+    // The ZooKeeper client's own lines are about what the daemon says itself, and better.
+    let filter = EnvFilter::try_new(format!("zookeeper_client=off,{}", log.level)).map_err(level)?;
+    // With times of its own only where nothing else adds one.
+    let (writer, timed) = match target {
+        LogTarget::Auto | LogTarget::Stderr => (BoxMakeWriter::new(io::stderr), true),
+        LogTarget::Journald => (BoxMakeWriter::new(Prioritized), false),
+        LogTarget::Syslog => match Syslog::new(c"twitcher", Options::LOG_PID, Facility::Daemon) {
+            Some(syslog) => (BoxMakeWriter::new(syslog), false),
+            None => return Err(LogError::Twice),
+        },
+        LogTarget::File(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(&path);
+            let file = file.map_err(|error| LogError::File { path, error })?;
+            (BoxMakeWriter::new(std::sync::Arc::new(file)), true)
+        }
+    };
+    let colours = matches!(log.target, LogTarget::Auto | LogTarget::Stderr)
+        && io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_target(false)
+        .with_ansi(colours)
+        // Else a log that takes no more would be complained of on stderr, which may be that very log.
+        .log_internal_errors(false);
+    let set = match (log.format, timed) {
+        (LogFormat::Json, _) => lines.json().flatten_event(true).try_init(),
+        (LogFormat::Text, true) => lines.try_init(),
+        (LogFormat::Text, false) => lines.without_time().with_level(false).try_init(),
+    };
+    set.map_err(|_| LogError::Twice)
+}
+
+/// What `auto` stands for here.
+fn resolve(target: &LogTarget, is_terminal: bool, is_journal: bool) -> LogTarget {
+    match target {
+        LogTarget::Auto if is_terminal => LogTarget::Stderr,
+        LogTarget::Auto if is_journal => LogTarget::Journald,
+        LogTarget::Auto => LogTarget::Syslog,
+        LogTarget::Syslog | LogTarget::Journald | LogTarget::Stderr | LogTarget::File(_) => target.clone(),
+    }
+}
+
+/// Stderr, with the priority at the start of each line that the journal takes off again: `sd-daemon(3)`.
+#[derive(Debug)]
+struct Prioritized;
+
+/// One line on its way.
+#[derive(Debug)]
+struct Line {
+    priority: u8,
+}
+
+impl<'a> MakeWriter<'a> for Prioritized {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { priority: 6 }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
+        let priority = match *metadata.level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        Line { priority }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut whole = format!("<{}>", self.priority).into_bytes();
+        whole.extend_from_slice(line);
+        io::stderr().write_all(&whole)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_is_the_terminal_then_the_journal_then_syslog() {
+        assert_eq!(resolve(&LogTarget::Auto, true, true), LogTarget::Stderr);
+        assert_eq!(resolve(&LogTarget::Auto, false, true), LogTarget::Journald);
+        assert_eq!(resolve(&LogTarget::Auto, false, false), LogTarget::Syslog);
+        assert_eq!(resolve(&LogTarget::Stderr, false, false), LogTarget::Stderr);
+    }
+}

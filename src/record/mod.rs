@@ -1,0 +1,4 @@
+//! What is kept of what happened: so far the log. Decides nothing.
+
+pub mod journal;
+pub mod log;

@@ -1,0 +1,47 @@
+//! What becomes of runs, for those who keep a record of it.
+
+use bytes::Bytes;
+
+use crate::run::protocol::{About, Dropped};
+use crate::schedule::order::{Ended, RunId};
+
+/// Something that happened to a run.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// Its process was made.
+    Started {
+        /// Which one.
+        run: RunId,
+        /// Of what.
+        about: About,
+        /// Of its main process.
+        pid: i32,
+    },
+    /// It goes on since before the daemon started.
+    Adopted {
+        /// Which one.
+        run: RunId,
+        /// Of what.
+        about: About,
+        /// Of its main process.
+        pid: Option<i32>,
+    },
+    /// It printed lines, each ended by a newline.
+    Output {
+        /// Which one.
+        run: RunId,
+        /// The name of its watch.
+        watch: String,
+        /// What it printed.
+        lines: Bytes,
+        /// What it printed before them that is not among them.
+        dropped: Dropped,
+    },
+    /// It has ended.
+    Ended {
+        /// How.
+        end: Ended,
+        /// Of what.
+        about: About,
+    },
+}

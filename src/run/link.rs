@@ -1,0 +1,200 @@
+//! One connection to a minder: found or started, greeted, and then read and written by tasks of its own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::run::protocol::{DecodeError, Decoder, Executable, Minded, PROTOCOL, Report, Request, encode};
+
+/// How long a minder has to answer, on a machine that is very busy.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How many requests may wait to be written.
+const REQUESTS_AHEAD: usize = 64;
+
+/// Why there is no connection to a minder.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// It could not be started.
+    #[error("cannot start a minder: {0}")]
+    Start(io::Error),
+    /// It started and did not come to listen.
+    #[error("the minder ended before it listened")]
+    Stillborn,
+    /// Nobody listens at its socket any more.
+    #[error("no minder listens at {0}")]
+    Gone(PathBuf),
+    /// It cannot be talked to.
+    #[error("cannot talk to the minder at {path}: {error}")]
+    Io {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It says what is no message.
+    #[error("the minder at {path} says what cannot be understood: {error}")]
+    Decode {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        error: DecodeError,
+    },
+    /// It takes too long.
+    #[error("the minder at {0} does not answer")]
+    Silent(PathBuf),
+}
+
+/// What a minder said when it was greeted.
+#[derive(Debug)]
+pub struct Welcome {
+    /// The binary that it runs.
+    pub executable: Executable,
+    /// What it minds.
+    pub runs: Vec<Minded>,
+}
+
+/// What comes from a minder after its welcome.
+#[derive(Debug)]
+pub enum Heard {
+    /// It said this, with this payload.
+    Report(Report, Bytes),
+    /// The connection is over, and why if it is known.
+    Gone(Option<String>),
+}
+
+/// A connection to a minder.
+#[derive(Debug)]
+pub struct Link {
+    requests: mpsc::Sender<Vec<u8>>,
+}
+
+impl Link {
+    /// Starts a minder of this very binary whose socket will be in `folder`, and tells where it is.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_minder(folder: &Path) -> Result<PathBuf, LinkError> {
+        // Not by its path, where another release may be by now.
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("twitcher")
+            .arg("minder")
+            .arg(folder)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(LinkError::Start)?;
+        let pid = child.id().ok_or(LinkError::Stillborn)?;
+        let stdout = child.stdout.take();
+        // Takes it out of the process table, should it end before this process does.
+        tokio::spawn(async move { child.wait().await });
+        if let Some(mut stdout) = stdout {
+            let closed = timeout(ANSWER, stdout.read_to_end(&mut Vec::new())).await;
+            closed.map_err(|_| LinkError::Stillborn)?.map_err(LinkError::Start)?;
+        }
+        let socket = folder.join(format!("{pid}.sock"));
+        if socket.exists() { Ok(socket) } else { Err(LinkError::Stillborn) }
+    }
+
+    /// Connects to the minder at `socket`. What it says goes to `heard` under its `number`.
+    ///
+    /// # Errors
+    /// When there is none or it does not answer as one.
+    pub async fn connect(
+        socket: &Path,
+        number: u64,
+        heard: mpsc::Sender<(u64, Heard)>,
+    ) -> Result<(Self, Welcome), LinkError> {
+        let io = |error| LinkError::Io { path: socket.to_owned(), error };
+        let stream = match UnixStream::connect(socket).await {
+            Ok(stream) => stream,
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
+            {
+                return Err(LinkError::Gone(socket.to_owned()));
+            }
+            Err(error) => return Err(io(error)),
+        };
+        let (reader, mut writer) = stream.into_split();
+        let decode = |error| LinkError::Decode { path: socket.to_owned(), error };
+        let hello = encode(&Request::Hello { protocol: PROTOCOL }, &[]).map_err(decode)?;
+        writer.write_all(&hello).await.map_err(io)?;
+        let mut reader = Reader { stream: reader, decoder: Decoder::default(), buffer: vec![0; 64 << 10] };
+        let first = timeout(ANSWER, reader.next()).await.map_err(|_| LinkError::Silent(socket.to_owned()))?;
+        let welcome = match first {
+            Ok(Some((Report::Welcome { executable, runs, .. }, _))) => Welcome { executable, runs },
+            // It was about to end.
+            Ok(Some(_) | None) => return Err(LinkError::Gone(socket.to_owned())),
+            Err(why) => return Err(io(io::Error::other(why))),
+        };
+        tokio::spawn(async move {
+            loop {
+                let said = match reader.next().await {
+                    Ok(Some((report, payload))) => Heard::Report(report, payload),
+                    Ok(None) => Heard::Gone(None),
+                    Err(why) => Heard::Gone(Some(why)),
+                };
+                let over = matches!(said, Heard::Gone(_));
+                if heard.send((number, said)).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        let (requests, mut frames) = mpsc::channel::<Vec<u8>>(REQUESTS_AHEAD);
+        tokio::spawn(async move {
+            while let Some(frame) = frames.recv().await {
+                // The reader notices the end of the connection.
+                if writer.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok((Self { requests }, welcome))
+    }
+
+    /// Says something to the minder. That it is gone is heard of elsewhere.
+    ///
+    /// # Errors
+    /// When it is too long to be said.
+    pub async fn say(&self, request: &Request, payload: &[u8]) -> Result<(), DecodeError> {
+        let frame = encode(request, payload)?;
+        let _ = self.requests.send(frame).await;
+        Ok(())
+    }
+}
+
+struct Reader {
+    stream: OwnedReadHalf,
+    decoder: Decoder,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    /// The next message; `None` when the minder has closed the connection.
+    async fn next(&mut self) -> Result<Option<(Report, Bytes)>, String> {
+        loop {
+            if let Some(message) = self.decoder.next_message().map_err(|error| error.to_string())? {
+                return Ok(Some(message));
+            }
+            match self.stream.read(&mut self.buffer).await {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.decoder.push(&self.buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Orders in, outcomes out: the minder's protocol and the daemon's end of it. Does not know why a run is
+//! wanted.
+
+pub mod environment;
+pub mod happening;
+pub mod identity;
+pub mod link;
+pub mod minders;
+pub mod protocol;
+pub mod start;

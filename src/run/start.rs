@@ -1,0 +1,60 @@
+//! From an order to what the minder needs to carry it out. Pure.
+
+use crate::config::spec::{Command, Output, WatchSpec};
+use crate::run::environment::environment;
+use crate::run::identity::Account;
+use crate::run::protocol::{About, OutputTo, Start};
+use crate::schedule::order::RunId;
+use crate::watch::update::Update;
+
+/// What a run is called by, and what it is to be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Names it.
+    pub id: RunId,
+    /// What to run and how.
+    pub spec: &'a WatchSpec,
+    /// What it is told.
+    pub update: &'a Update,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+}
+
+impl Run<'_> {
+    /// What the daemon wants to be reminded of when it hears of the run.
+    #[must_use]
+    pub fn about(&self) -> About {
+        About {
+            watch: self.spec.name.to_string(),
+            event: self.update.event,
+            version: self.update.version,
+            attempt: self.attempt,
+        }
+    }
+
+    /// All that the minder needs to run it as `account`. `lang` is the daemon's `LANG`.
+    #[must_use]
+    pub fn start(&self, account: Account, lang: Option<&str>) -> Start {
+        let spec = self.spec;
+        Start {
+            run: self.id,
+            about: self.about(),
+            argv: match &spec.command {
+                Command::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
+                Command::Argv(argv) => argv.clone(),
+            },
+            env: environment(&account, lang, spec, self.update, self.id, self.attempt),
+            directory: spec.directory.clone(),
+            umask: spec.umask.bits(),
+            identity: account.identity,
+            stdin: spec.pipe_stdin,
+            output: match &spec.output {
+                Output::Log => OutputTo::Report,
+                Output::Null => OutputTo::Null,
+                Output::Append(path) => OutputTo::Append(path.clone()),
+            },
+            timeout_ms: spec.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            kill_after_ms: u64::try_from(spec.kill_after.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! How things stand with ZooKeeper, published and said: a line in the log when that changes, and none
+//! while it stays as it is. Asks nothing of ZooKeeper itself.
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// How things stand with ZooKeeper; for `status` and readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// There was no connection yet.
+    Connecting {
+        /// Since when it is tried.
+        since: Timestamp,
+    },
+    /// There is one.
+    Connected {
+        /// Since when.
+        since: Timestamp,
+        /// The session's id, which the server's log has in hexadecimal.
+        session: i64,
+    },
+    /// There was one. The session may be alive still, or another one is being made.
+    Disconnected {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// What keeps a session from being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// No server answers, or none is ready to serve.
+    Unreachable,
+    /// The credentials are refused.
+    Refused,
+    /// The connect string is not one.
+    BadServers,
+}
+
+/// Publishes the connection's state, and logs what is new in it.
+#[derive(Debug)]
+pub struct Announcer {
+    servers: String,
+    connection: watch::Sender<Connection>,
+    /// The session of the last connection, zero before the first.
+    session: i64,
+    /// What was said last, if things are not well.
+    said: Option<Trouble>,
+}
+
+impl Announcer {
+    /// Says nothing yet. `connection` should say `Connecting`.
+    #[must_use]
+    pub fn new(servers: String, connection: watch::Sender<Connection>) -> Self {
+        Self { servers, connection, session: 0, said: None }
+    }
+
+    /// A session could not be made; it is tried again.
+    pub fn failed(&mut self, trouble: Trouble, why: &str) {
+        let servers = &self.servers;
+        if self.said.replace(trouble) == Some(trouble) {
+            tracing::debug!("no session with ZooKeeper at '{servers}': {why}");
+            return;
+        }
+        match trouble {
+            Trouble::Unreachable => {
+                tracing::warn!("cannot reach ZooKeeper at '{servers}': {why}; trying until it answers");
+            }
+            Trouble::Refused => {
+                tracing::error!(
+                    "ZooKeeper at '{servers}' refuses the credentials; trying until it takes them"
+                );
+            }
+            Trouble::BadServers => {
+                tracing::error!(
+                    "'{servers}' is not a list of ZooKeeper servers: {why}; write 'host:port,host:port/chroot'"
+                );
+            }
+        }
+    }
+
+    /// There is a new session.
+    pub fn opened(&mut self, session: i64) {
+        let servers = &self.servers;
+        match self.session {
+            0 => tracing::info!("connected to ZooKeeper at '{servers}', session {session:#x}"),
+            _ => tracing::info!("connected to ZooKeeper again, with a new session, {session:#x}"),
+        }
+        self.session = session;
+        self.said = None;
+        self.connection.send_replace(Connection::Connected { since: Timestamp::now(), session });
+    }
+
+    /// The connection went, and the library tries to make another for the same session.
+    pub fn disconnected(&mut self) {
+        if self.is_connected() {
+            tracing::warn!("lost the connection to ZooKeeper at '{}'; trying to get it back", self.servers);
+            // Until it is back there is nothing to add: that no server answers is the same news.
+            self.said = Some(Trouble::Unreachable);
+            self.connection.send_replace(Connection::Disconnected { since: Timestamp::now() });
+        }
+    }
+
+    /// There is a connection, of the session that there was.
+    pub fn connected(&mut self) {
+        if !self.is_connected() {
+            tracing::info!("connected to ZooKeeper again, session {:#x} lived on", self.session);
+            self.said = None;
+            let session = self.session;
+            self.connection.send_replace(Connection::Connected { since: Timestamp::now(), session });
+        }
+    }
+
+    /// The session is over, and another one will be made.
+    pub fn ended(&mut self, trouble: Option<Trouble>) {
+        self.disconnected();
+        tracing::debug!("session {:#x} is over", self.session);
+        if let Some(trouble) = trouble {
+            self.failed(trouble, "the session was ended");
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(*self.connection.borrow(), Connection::Connected { .. })
+    }
+}

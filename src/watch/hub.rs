@@ -1,0 +1,208 @@
+//! The one task that knows all watches: takes changes in, runs a loop for each target, and sends notices
+//! out in the order in which they became true. What is new, and for whom, `subscriptions` decides; what is
+//! done about it, the scheduler.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Connection;
+use super::follow::{Following, follow};
+use super::seen::Sight;
+use super::session::{Ensemble, Ports, Session, keep};
+use super::subscriptions::{Looked, Paths, Subscriptions, Target};
+use super::update::Notice;
+use crate::config::changes::Change;
+
+/// How many requests may be in flight at once, over all loops.
+const REQUESTS: usize = 100;
+
+/// How many sights may wait, each with up to a megabyte of contents.
+const SIGHTS: usize = 16;
+
+/// Where the hub tells how things stand.
+#[derive(Debug)]
+pub struct Reports {
+    connection: watch::Sender<Connection>,
+    looked: watch::Sender<Looked>,
+}
+
+/// How things stand, for whoever wants to know.
+#[derive(Debug, Clone)]
+pub struct Readings {
+    /// The connection with ZooKeeper.
+    pub connection: watch::Receiver<Connection>,
+    /// How far the first looks have come.
+    pub looked: watch::Receiver<Looked>,
+}
+
+/// The two ends of what the hub tells of itself.
+#[must_use]
+pub fn reports() -> (Reports, Readings) {
+    let (connection, connection_reading) = watch::channel(Connection::Connecting { since: Timestamp::now() });
+    let (looked, looked_reading) = watch::channel(Looked::default());
+    (Reports { connection, looked }, Readings { connection: connection_reading, looked: looked_reading })
+}
+
+/// Watches what the changes say, until `shutdown` or until nobody takes the notices any more, and closes
+/// the session. No state of ZooKeeper ends it: without an ensemble it waits for one.
+pub async fn run(
+    ensemble: Ensemble,
+    mut changes: mpsc::Receiver<Vec<Change>>,
+    notices: mpsc::Sender<Notice>,
+    reports: Reports,
+    shutdown: CancellationToken,
+) {
+    let (mut hub, mut sights) = Hub::new(ensemble, reports);
+    let working = async {
+        let mut defining = true;
+        loop {
+            let told = tokio::select! {
+                batch = changes.recv(), if defining => match batch {
+                    Some(batch) => hub.define(batch),
+                    None => {
+                        defining = false;
+                        Vec::new()
+                    }
+                },
+                Some((task, sight)) = sights.recv() => hub.sighted(task, &sight),
+                Some(ended) = hub.loops.join_next_with_id() => {
+                    hub.restart(ended);
+                    Vec::new()
+                }
+            };
+            for notice in told {
+                if notices.send(notice).await.is_err() {
+                    return;
+                }
+            }
+            hub.report();
+        }
+    };
+    tokio::select! {
+        () = working => {}
+        () = shutdown.cancelled() => {}
+    }
+    hub.close().await;
+}
+
+struct Hub {
+    subscriptions: Subscriptions,
+    followed: HashMap<Target, Followed>,
+    /// Which loop is on which target. What comes of a loop that is not in here comes too late.
+    targets: HashMap<Id, Target>,
+    loops: JoinSet<()>,
+    requests: Arc<Semaphore>,
+    sights: mpsc::Sender<(Id, Sight)>,
+    sessions: watch::Receiver<Option<Session>>,
+    dead: watch::Sender<u64>,
+    paths: watch::Sender<Paths>,
+    looked: watch::Sender<Looked>,
+    keeper: JoinHandle<()>,
+    stop_keeper: CancellationToken,
+}
+
+struct Followed {
+    task: AbortHandle,
+    nudge: Arc<Notify>,
+}
+
+impl Hub {
+    fn new(ensemble: Ensemble, reports: Reports) -> (Self, mpsc::Receiver<(Id, Sight)>) {
+        let (sights, sights_out) = mpsc::channel(SIGHTS);
+        let (session, sessions) = watch::channel(None);
+        let (dead, dead_out) = watch::channel(0);
+        let (paths, paths_out) = watch::channel(Paths::default());
+        let stop_keeper = CancellationToken::new();
+        let ports =
+            Ports { sessions: session, connection: reports.connection, dead: dead_out, paths: paths_out };
+        let hub = Self {
+            subscriptions: Subscriptions::default(),
+            followed: HashMap::new(),
+            targets: HashMap::new(),
+            loops: JoinSet::new(),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+            sights,
+            sessions,
+            dead,
+            paths,
+            looked: reports.looked,
+            keeper: tokio::spawn(keep(ensemble, ports, stop_keeper.clone())),
+            stop_keeper,
+        };
+        (hub, sights_out)
+    }
+
+    fn define(&mut self, changes: Vec<Change>) -> Vec<Notice> {
+        let plan = self.subscriptions.apply(changes);
+        for target in plan.stop {
+            if let Some(followed) = self.followed.remove(&target) {
+                self.targets.remove(&followed.task.id());
+                followed.task.abort();
+            }
+        }
+        self.paths.send_replace(self.subscriptions.paths());
+        for target in plan.start {
+            self.start(target);
+        }
+        for target in plan.look_again {
+            if let Some(followed) = self.followed.get(&target) {
+                followed.nudge.notify_one();
+            }
+        }
+        plan.notices
+    }
+
+    fn sighted(&mut self, task: Id, sight: &Sight) -> Vec<Notice> {
+        match self.targets.get(&task) {
+            Some(target) => self.subscriptions.sighted(target, sight),
+            None => Vec::new(),
+        }
+    }
+
+    fn start(&mut self, target: Target) {
+        let nudge = Arc::new(Notify::new());
+        let task = self.loops.spawn(follow(Following {
+            target: target.clone(),
+            sessions: self.sessions.clone(),
+            after: *self.dead.borrow(),
+            requests: Arc::clone(&self.requests),
+            nudge: Arc::clone(&nudge),
+            sights: self.sights.clone(),
+        }));
+        self.targets.insert(task.id(), target.clone());
+        self.followed.insert(target, Followed { task, nudge });
+    }
+
+    /// A loop ends by itself only when it panics, and with a library that panics once its own task has
+    /// panicked that means that the session is of no use. Others find it out too: it is one session less.
+    fn restart(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(target) = self.targets.remove(&id) else { return };
+        let number = self.sessions.borrow().as_ref().map_or(0, |session| session.number);
+        tracing::error!("the loop on {} ended; making a new session", target.znode);
+        self.dead.send_if_modified(|dead| number > std::mem::replace(dead, number.max(*dead)));
+        self.start(target);
+    }
+
+    fn report(&mut self) {
+        let looked = self.subscriptions.looked();
+        self.looked.send_if_modified(|before| std::mem::replace(before, looked) != looked);
+    }
+
+    /// The loops first: as long as one of them holds the session's client, the session is not closed.
+    async fn close(mut self) {
+        self.loops.shutdown().await;
+        self.stop_keeper.cancel();
+        if let Err(panic) = self.keeper.await {
+            tracing::error!("the session's keeper ended: {panic}");
+        }
+    }
+}

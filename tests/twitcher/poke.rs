@@ -1,0 +1,144 @@
+//! `twitcher poke` and `twitcher get` against a real server.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Command, FromArgMatches};
+use twitcher::cli::get::{GetArgs, get};
+use twitcher::cli::poke::{PokeArgs, poke};
+use twitcher::cli::zookeeper::CommandError;
+use twitcher::watch::client::Client;
+use twitcher::watch::failure::Failure;
+
+use crate::harness::DEADLINE;
+use crate::harness::zookeeper::{Server, shared_chroot};
+use crate::watch::rig::{path, runtime};
+
+fn parse<T: Args + FromArgMatches>(line: &[&str]) -> T {
+    let found = T::augment_args(Command::new("twitcher")).no_binary_name(true).get_matches_from(line);
+    T::from_arg_matches(&found).unwrap()
+}
+
+fn poked(servers: &str, line: &[&str], stdin: &[u8]) -> Result<String, CommandError> {
+    let mut out = Vec::new();
+    runtime().block_on(poke(&parse::<PokeArgs>(line), servers, stdin, &mut out))?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+fn got(servers: &str, line: &[&str]) -> Result<Vec<u8>, CommandError> {
+    let mut out = Vec::new();
+    runtime().block_on(get(&parse::<GetArgs>(line), servers, &mut out))?;
+    Ok(out)
+}
+
+#[test]
+fn what_was_poked_is_got_byte_for_byte() {
+    let servers = shared_chroot("poke");
+    assert_eq!(poked(&servers, &["--create", "/a/b/c", "--data", "text"], b"").unwrap(), "");
+    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"text");
+    assert_eq!(got(&servers, &["/a/b"]).unwrap(), b"");
+    poked(&servers, &["/a/b/c", "-"], b"\0\xff\n\n").unwrap();
+    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"\0\xff\n\n");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "from a file\n").unwrap();
+    poked(&servers, &["/a/b/c", "--file", file.path().to_str().unwrap()], b"").unwrap();
+    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"from a file\n");
+    assert!(poked(&servers, &["-v", "/a/b/c"], b"").unwrap().starts_with("/a/b/c: wrote "));
+    let time = String::from_utf8(got(&servers, &["/a/b/c"]).unwrap()).unwrap();
+    assert!(time.split(' ').next().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
+}
+
+#[test]
+fn a_missing_znode_is_an_error_that_names_the_remedy() {
+    let servers = shared_chroot("poke-missing");
+    let error = poked(&servers, &["/a", "--data", "x"], b"").unwrap_err();
+    assert_eq!(error.to_string(), "no znode /a\nhelp: make it with 'twitcher poke --create /a'");
+    assert_eq!(error.exit_code(), 1);
+    let error = got(&servers, &["/a"]).unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.exit_code()), ("no znode /a", 1));
+}
+
+#[test]
+fn many_that_create_the_same_at_once_all_write() {
+    let servers = shared_chroot("poke-race");
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let servers = &servers;
+            scope.spawn(move || {
+                poked(servers, &["--create", "/a/b/c", "--data", &number.to_string()], b"").unwrap()
+            });
+        }
+    });
+    let (_, version) = runtime().block_on(async {
+        let client = Client::connect(&servers, DEADLINE).await.unwrap();
+        client.get(&path("/a/b/c")).await.unwrap()
+    });
+    assert_eq!(version.version, 7);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_status_4_when_the_time_is_over() {
+    let server = Server::start();
+    server.freeze();
+    let since = Instant::now();
+    let error = poked(&server.address(), &["--timeout", "500ms", "/a"], b"").unwrap_err();
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("within 0.5 s"), "{error}");
+    server.thaw();
+    server.stop();
+    let error = got(&server.address(), &["--timeout", "500ms", "/a"]).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("no server answers"), "{error}");
+    let error = got("not:a:server", &["/a"]).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("not a list of ZooKeeper servers"), "{error}");
+}
+
+#[test]
+fn a_server_that_comes_back_in_time_is_poked() {
+    let server = Server::start();
+    let address = server.address();
+    server.stop();
+    std::thread::scope(|scope| {
+        let poking = scope.spawn(|| poked(&address, &["--timeout", "30s", "--create", "/a"], b""));
+        server.start_again();
+        poking.join().unwrap().unwrap();
+    });
+}
+
+/// As it comes, a server takes requests of 1 MiB less one byte, with the path and what else is in them.
+#[test]
+fn contents_are_refused_when_they_are_longer_than_the_server_takes() {
+    let servers = shared_chroot("poke-size");
+    poked(&servers, &["--create", "/a", "--data", ""], b"").unwrap();
+    let chroot = servers.split_once('/').unwrap().1.len() + 1;
+    let most = 0xf_ffff - 20 - chroot - "/a".len();
+    poked(&servers, &["/a", "-"], &vec![b'x'; most]).unwrap();
+    assert_eq!(got(&servers, &["/a"]).unwrap().len(), most);
+    let most_new = most - 27;
+    poked(&servers, &["--create", "/b", "-"], &vec![b'x'; most_new]).unwrap();
+    for (line, length) in [
+        (&["/a", "-"][..], most + 1),
+        (&["--create", "/c", "-"][..], most_new + 1),
+        (&["/a", "-"][..], 1 << 20),
+    ] {
+        let since = Instant::now();
+        let error = poked(&servers, line, &vec![b'x'; length]).unwrap_err();
+        match &error {
+            CommandError::ZooKeeper(Failure::TooLong { length: told, .. }) => assert_eq!(*told, length),
+            other => panic!("{other}"),
+        }
+        assert_eq!(error.exit_code(), 1);
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    }
+    let error = runtime()
+        .block_on(poke(
+            &parse::<PokeArgs>(&["/a", "-"]),
+            "127.0.0.1:1",
+            std::io::repeat(b'x'),
+            std::io::sink(),
+        ))
+        .unwrap_err();
+    assert!(matches!(error, CommandError::ZooKeeper(Failure::TooLong { .. })), "{error}");
+}
