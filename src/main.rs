@@ -4,18 +4,21 @@ use std::io::{stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use twitcher::cli::zookeeper::{CommandError, DEFAULT_SERVERS, ZooKeeperArgs};
-use twitcher::cli::{Cli, Command, check, get, poke, run};
+use twitcher::cli::zookeeper::CommandError;
+use twitcher::cli::{Cli, Command, EXIT_CONFIGURATION, check, get, poke, run};
+use twitcher::config::problem::Problem;
 use twitcher::minder;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args, &mut stdout().lock(), &mut stderr().lock()),
-        Command::Poke(args) => {
-            ask_zookeeper(poke::poke(&args, servers(&args.zookeeper), stdin().lock(), stdout().lock()))
-        }
-        Command::Get(args) => ask_zookeeper(get::get(&args, servers(&args.zookeeper), stdout().lock())),
+        Command::Poke(args) => ask_zookeeper(args.zookeeper.servers(), async |servers: &str| {
+            poke::poke(&args, servers, stdin().lock(), stdout().lock()).await
+        }),
+        Command::Get(args) => ask_zookeeper(args.zookeeper.servers(), async |servers: &str| {
+            get::get(&args, servers, stdout().lock()).await
+        }),
         Command::Minder { folder } => minder::run(&folder).map(|()| 0).map_err(Into::into),
     };
     match done {
@@ -28,12 +31,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn servers(args: &ZooKeeperArgs) -> &str {
-    args.zkservers.as_deref().unwrap_or(DEFAULT_SERVERS)
-}
-
-fn ask_zookeeper(asked: impl Future<Output = Result<(), CommandError>>) -> anyhow::Result<u8> {
+fn ask_zookeeper(
+    servers: Result<String, Vec<Problem>>,
+    ask: impl AsyncFnOnce(&str) -> Result<(), CommandError>,
+) -> anyhow::Result<u8> {
+    let servers = match servers {
+        Ok(servers) => servers,
+        Err(problems) => {
+            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            return Ok(EXIT_CONFIGURATION);
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(asked)?;
+    runtime.block_on(ask(&servers))?;
     Ok(0)
 }

@@ -79,7 +79,7 @@ pub struct RunArgs {
 /// # Errors
 /// When it cannot start.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
-    let settings = match Settings::load(args.config.as_deref(), overrides(args)?) {
+    let settings = match Settings::load(args.config.as_deref(), overrides(args)) {
         Ok(settings) => settings,
         Err(problems) => {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
@@ -113,7 +113,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn overrides(args: &RunArgs) -> anyhow::Result<Overrides> {
+fn overrides(args: &RunArgs) -> Overrides {
     let level = if args.debug {
         Some("trace".to_owned())
     } else if args.verbose {
@@ -122,11 +122,11 @@ fn overrides(args: &RunArgs) -> anyhow::Result<Overrides> {
         args.log.clone()
     };
     let log_target = match (&args.logfile, args.log_to_stderr) {
-        (Some(path), _) => Some(LogTarget::File(std::path::absolute(path)?)),
+        (Some(path), _) => Some(LogTarget::File(path.clone())),
         (None, true) => Some(LogTarget::Stderr),
         (None, false) => None,
     };
-    Ok(Overrides {
+    Overrides {
         servers: args.zkservers.clone(),
         config_dir: args.config_path.clone(),
         state_dir: args.state_dir.clone(),
@@ -134,7 +134,7 @@ fn overrides(args: &RunArgs) -> anyhow::Result<Overrides> {
         hostname: None,
         log_target,
         log_level: level,
-    })
+    }
 }
 
 /// Holds the pid file as long as the lock is: `daemon(7)`'s way of telling a live one from a stale one.

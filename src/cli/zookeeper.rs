@@ -1,29 +1,46 @@
 //! What the subcommands that speak to ZooKeeper have in common: which servers, for how long, and how they
 //! fail.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::SignedDuration;
 use thiserror::Error;
 
+use crate::config::problem::Problem;
+use crate::config::settings::{Overrides, Settings};
 use crate::config::spec::{ZnodePath, ZnodePathError};
 use crate::watch::failure::Failure;
-
-/// Where ZooKeeper is looked for when nothing says where it is.
-pub const DEFAULT_SERVERS: &str = "localhost:2181";
 
 /// Which servers, and for how long they are tried.
 #[derive(Debug, Clone, Args)]
 pub struct ZooKeeperArgs {
-    /// The ZooKeeper servers, with a chroot after the last one if there is one; localhost:2181 if nothing
-    /// else is said
+    /// The ZooKeeper servers, with a chroot after the last one if there is one [default: the daemon's]
     #[arg(long, env = "TWITCHER_ZKSERVERS", value_name = "HOST:PORT,…[/CHROOT]")]
     pub zkservers: Option<String>,
+
+    /// The daemon's settings, for its servers [default: /etc/twitcher/twitcher.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "TWITCHER_CONFIG")]
+    pub config: Option<PathBuf>,
 
     /// Give up after this long: a number of seconds, or as in '1m 30s'
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+impl ZooKeeperArgs {
+    /// Where ZooKeeper is: as the arguments say, else as the daemon's settings do. Those are not looked at
+    /// where they are not needed.
+    ///
+    /// # Errors
+    /// All that is wrong with the settings.
+    pub fn servers(&self) -> Result<String, Vec<Problem>> {
+        match &self.zkservers {
+            Some(servers) => Ok(servers.clone()),
+            None => Ok(Settings::load(self.config.as_deref(), Overrides::default())?.zookeeper.servers),
+        }
+    }
 }
 
 /// Why a subcommand that speaks to ZooKeeper could not do what it is for.

@@ -32,13 +32,13 @@ pub(super) fn fields(spec: &WatchSpec) -> Vec<(&'static str, Shown)> {
         ("description", text(&spec.description)),
         ("znode", text(spec.znode.as_str())),
         ("watch_type", word(words::word(words::WATCH_TYPE, &spec.watch_type))),
-        (
-            "command",
-            match &spec.command {
-                Command::Shell(script) => text(script),
-                Command::Argv(argv) => toml(Value::Array(argv.iter().cloned().map(Value::String).collect())),
-            },
-        ),
+        match &spec.command {
+            Command::Shell(line) => ("command", text(line)),
+            Command::Argv(argv) => {
+                ("command", toml(Value::Array(argv.iter().cloned().map(Value::String).collect())))
+            }
+            Command::Script(script) => ("script", text(script.text())),
+        },
         ("pipe_stdin", toml(Value::Boolean(spec.pipe_stdin))),
         ("run_on_load", toml(Value::Boolean(spec.run_on_load == RunOnLoad::Always))),
         ("run_mode", word(words::word(words::RUN_MODE, &mode))),

@@ -8,6 +8,7 @@ pub const WATCH: &[&str] = &[
     "znode",
     "watch_type",
     "command",
+    "script",
     "pipe_stdin",
     "run_on_load",
     "run_mode",
@@ -26,7 +27,6 @@ pub const WATCH: &[&str] = &[
 
 /// Keys of `[[watch]]` that are refused rather than silently without effect.
 pub const WATCH_LATER: &[&str] = &[
-    "script",
     "notify_signal",
     "settle",
     "splay",

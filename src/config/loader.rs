@@ -218,9 +218,9 @@ fn is_of_interest(state: &State, path: &Path) -> bool {
 fn log_changes(changes: &[Change]) {
     for change in changes {
         match change {
-            Change::Added(spec) => info!("{}: added, on znode {}", spec.name, spec.znode),
-            Change::Redefined { old, new } => info!("{}: {}", new.name, describe_difference(old, new)),
-            Change::Removed(name) => info!("{name}: removed"),
+            Change::Added(spec) => info!(watch = %spec.name, "added, on znode {}", spec.znode),
+            Change::Redefined { old, new } => info!(watch = %new.name, "{}", describe_difference(old, new)),
+            Change::Removed(name) => info!(watch = %name, "removed"),
         }
     }
 }

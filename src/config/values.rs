@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::reader::{Reader, Value};
-use super::spec::{Command, GroupRef, Output, RunOnLoad, Umask, UserRef, WatchName, WatchType, ZnodePath};
+use super::spec::{
+    Command, GroupRef, Output, RunOnLoad, Script, Umask, UserRef, WatchName, WatchType, ZnodePath,
+};
 use super::words;
 
 /// The largest id: the one above it is what `chown(2)` takes for "leave it".
@@ -75,6 +77,21 @@ pub(super) fn command(r: &mut Reader<'_>, value: &Value<'_>) -> Option<Command> 
         }
         _ => {
             r.wrong_type("command", value, "a text for /bin/sh or a list of a program and its arguments");
+            None
+        }
+    }
+}
+
+pub(super) fn script(r: &mut Reader<'_>, value: &Value<'_>) -> Option<Command> {
+    let text = r.text("script", value)?;
+    match Script::try_from(text.as_str()) {
+        Ok(script) => Some(Command::Script(script)),
+        Err(why) => {
+            r.report_with_help(
+                value.span(),
+                why.to_string(),
+                "begin it with a line such as #!/bin/sh or #!/usr/bin/env python3",
+            );
             None
         }
     }

@@ -100,7 +100,7 @@ pub(super) fn read(
     default_name: Result<WatchName, String>,
 ) -> Option<(WatchSpec, Range<usize>)> {
     let (mut name, mut znode, mut command) = (None, None, None);
-    let (mut name_span, mut max_parallel_span) = (None, None);
+    let (mut name_span, mut max_parallel_span, mut script_span) = (None, None, None);
     let mut own = Defaults::default();
     for (key, value) in table {
         match key.get_ref().as_ref() {
@@ -110,6 +110,10 @@ pub(super) fn read(
             }
             "znode" => znode = values::znode(r, value),
             "command" => command = values::command(r, value),
+            "script" => {
+                script_span = Some(key.span());
+                command = values::script(r, value);
+            }
             other => {
                 if other == "max_parallel" {
                     max_parallel_span = Some(key.span());
@@ -127,6 +131,10 @@ pub(super) fn read(
         if !table.keys().any(|given| is_meant(key, given.get_ref())) {
             r.report_with_help(header.clone(), format!("this watch has no {key}"), example);
         }
+    }
+    if let Some(span) = script_span.filter(|_| table.contains_key("command")) {
+        r.report_with_help(span, "a watch has a command or a script, not both", "leave one of them out");
+        command = None;
     }
     let run_mode = run_mode(r, &own, defaults, max_parallel_span);
     if name_span.is_none() {

@@ -20,6 +20,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
 
+use crate::minder::{cgroup, records};
 use crate::run::protocol::Identity;
 
 /// The soft limit of open files that a child starts with, as systemd gives its services: a program that
@@ -46,6 +47,10 @@ pub struct Program {
     pub identity: Option<Identity>,
     /// The file that its stdout and stderr are appended to.
     pub append_to: Option<PathBuf>,
+    /// The cgroup that it joins.
+    pub cgroup: Option<PathBuf>,
+    /// Where it leaves word that it is there, and what it says there.
+    pub record: (PathBuf, Vec<u8>),
 }
 
 /// How far a child came that could not be started.
@@ -173,6 +178,11 @@ fn become_program(
 ) -> Result<std::convert::Infallible, Failure> {
     let at = |stage| move |errno| Failure { stage, errno };
     setsid().map_err(at(Stage::Session))?;
+    // Neither is worth more than the run: without them it is only harder to find.
+    let _ = records::write_own(&program.record.0, &program.record.1);
+    if let Some(cgroup) = &program.cgroup {
+        let _ = std::fs::write(cgroup::entrance(cgroup), "0");
+    }
     forget_signals();
     forget_priorities();
     umask(Mode::from_bits_truncate(program.umask));

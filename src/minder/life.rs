@@ -23,6 +23,8 @@ pub enum Life {
     },
     /// It was sent SIGKILL and is not gone yet, as a process in uninterruptible sleep is not.
     Killed {
+        /// When that is to be told; `None`: it was.
+        stuck_at: Option<Instant>,
         /// What for.
         why: Why,
         /// How its main process ended, if it has and others of the run have not.
@@ -54,6 +56,9 @@ pub enum Event {
     Time,
 }
 
+/// How long a run may take to end by SIGKILL before that is worth telling.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
 /// What is to be done to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -68,6 +73,8 @@ pub enum Action {
     /// reaped before: as long as it is a zombie, the number of its process group cannot come to be
     /// another's.
     LookForSurvivors,
+    /// Tell that it does not end although it was killed.
+    ReportStuck,
     /// It has ended: reap it and report.
     Finish(Ending),
 }
@@ -85,7 +92,8 @@ impl Life {
         match self {
             Self::Running { deadline } => *deadline,
             Self::Terminating { kill_at, .. } => Some(*kill_at),
-            Self::Killed { .. } | Self::Over => None,
+            Self::Killed { stuck_at, .. } => *stuck_at,
+            Self::Over => None,
         }
     }
 
@@ -116,7 +124,7 @@ impl Life {
                 *main = Some(ending);
                 Action::LookForSurvivors
             }
-            (Self::Terminating { why, main, .. } | Self::Killed { why, main }, Event::Empty) => {
+            (Self::Terminating { why, main, .. } | Self::Killed { why, main, .. }, Event::Empty) => {
                 let ending = match (why, main.take()) {
                     (Why::TimeOver, _) => Ending::TimedOut,
                     (Why::Asked, main) => main.unwrap_or(Ending::Lost),
@@ -125,8 +133,12 @@ impl Life {
                 Action::Finish(ending)
             }
             (Self::Terminating { kill_at, why, main }, Event::Time) if now >= *kill_at => {
-                *self = Self::Killed { why: *why, main: main.take() };
+                *self = Self::Killed { stuck_at: Some(now + STUCK_AFTER), why: *why, main: main.take() };
                 Action::Kill
+            }
+            (Self::Killed { stuck_at, .. }, Event::Time) if stuck_at.is_some_and(|at| now >= at) => {
+                *stuck_at = None;
+                Action::ReportStuck
             }
             (Self::Terminating { main: Some(_), .. } | Self::Killed { main: Some(_), .. }, Event::Time) => {
                 Action::LookForSurvivors
@@ -167,7 +179,11 @@ mod tests {
         assert_eq!(life.wake_at(), Some(late + AFTER));
         assert_eq!(life.step(late, AFTER, Event::Time), Action::Nothing);
         assert_eq!(life.step(late + AFTER, AFTER, Event::Time), Action::Kill);
+        let long_after = late + AFTER + STUCK_AFTER;
+        assert_eq!(life.wake_at(), Some(long_after));
+        assert_eq!(life.step(long_after, AFTER, Event::Time), Action::ReportStuck);
         assert_eq!(life.wake_at(), None);
+        assert_eq!(life.step(long_after, AFTER, Event::Time), Action::Nothing);
         let ended = Event::MainEnded(Ending::Signaled(9));
         assert_eq!(life.step(late + AFTER, AFTER, ended), Action::LookForSurvivors);
         assert_eq!(life.step(late + AFTER, AFTER, Event::Empty), Action::Finish(Ending::TimedOut));

@@ -1,6 +1,6 @@
 //! The minder's loop: waits for its children, their output, the daemon and the time, and acts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -11,19 +11,25 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::unistd::{Pid, Uid, getpid};
+use nix::unistd::{Pid, Uid};
 
+use crate::minder::cgroup::{self, Cgroups};
 use crate::minder::life::{Action, Event, Life};
 use crate::minder::peer::Peer;
-use crate::minder::processes::{self, signal_group, signal_process};
+use crate::minder::processes::{self, Process};
 use crate::minder::reap::{peek_dead, reap};
-use crate::minder::run::Run;
-use crate::minder::spawn::spawn;
+use crate::minder::records::{Left, Named, Record, Records};
+use crate::minder::run::{Main, Run, wall_ms};
+use crate::minder::script::Scripts;
+use crate::minder::spawn::{Surroundings, spawn};
 use crate::run::protocol::{Ending, Executable, PROTOCOL, Report, Request, Start};
 use crate::schedule::order::RunId;
 
 /// How long the daemon that started it has to connect.
 const FIRST_DAEMON: Duration = Duration::from_secs(30);
+
+/// How often it is tried to remove the cgroups of runs that left processes behind.
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// How many connections may have said nothing yet; of more, the oldest goes.
 const MOST_STRANGERS: usize = 8;
@@ -36,11 +42,14 @@ enum Source {
     /// A connection, by the number it was given.
     Peer(u64),
     Output(RunId),
+    /// The main process of a run that is not this minder's child.
+    Orphan(RunId),
 }
 
 impl Source {
-    /// Marks the outputs, whose rest is the run's id: ids are microseconds since 1970, far below it.
+    /// Mark what belongs to a run, whose id is the rest: ids are microseconds since 1970, far below them.
     const OUTPUT: u64 = 1 << 63;
+    const ORPHAN: u64 = 1 << 62;
 
     fn token(self) -> u64 {
         match self {
@@ -48,6 +57,7 @@ impl Source {
             Self::Children => 1,
             Self::Peer(number) => number,
             Self::Output(run) => Self::OUTPUT | run.as_u64(),
+            Self::Orphan(run) => Self::ORPHAN | run.as_u64(),
         }
     }
 
@@ -55,8 +65,9 @@ impl Source {
         match token {
             0 => Self::Listener,
             1 => Self::Children,
-            number if number & Self::OUTPUT == 0 => Self::Peer(number),
-            run => Self::Output(RunId::from_u64(run & !Self::OUTPUT)),
+            run if run & Self::OUTPUT != 0 => Self::Output(RunId::from_u64(run & !Self::OUTPUT)),
+            run if run & Self::ORPHAN != 0 => Self::Orphan(RunId::from_u64(run & !Self::ORPHAN)),
+            number => Self::Peer(number),
         }
     }
 
@@ -65,16 +76,32 @@ impl Source {
     }
 }
 
+/// What a minder works with.
+#[derive(Debug)]
+pub struct Around {
+    /// What takes the place of what a child does not have.
+    pub dev_null: OwnedFd,
+    /// The binary that it runs.
+    pub executable: Executable,
+    /// This process.
+    pub this: Named,
+    /// What is left of runs on disk.
+    pub records: Records,
+    /// Where scripts are put.
+    pub scripts: Scripts,
+    /// Where each run gets a cgroup, if it does.
+    pub cgroups: Option<Cgroups>,
+}
+
 /// The minder's whole state.
 #[derive(Debug)]
 pub struct Minder {
+    around: Around,
     epoll: Epoll,
     /// The number of the last connection.
     last_peer: u64,
     listener: UnixListener,
     signals: SignalFd,
-    dev_null: OwnedFd,
-    executable: Executable,
     daemon: Option<(u64, Peer)>,
     /// Connections that have not said `Hello`.
     strangers: BTreeMap<u64, Peer>,
@@ -82,6 +109,8 @@ pub struct Minder {
     mains: HashMap<Pid, RunId>,
     /// Until when it stays without a daemon and without a run.
     patience: Instant,
+    /// When cgroups that could not be removed are tried again.
+    sweep_at: Option<Instant>,
 }
 
 impl Minder {
@@ -89,24 +118,20 @@ impl Minder {
     ///
     /// # Errors
     /// When there is nothing to wait with.
-    pub fn new(
-        listener: UnixListener,
-        signals: SignalFd,
-        dev_null: OwnedFd,
-        executable: Executable,
-    ) -> io::Result<Self> {
+    pub fn new(listener: UnixListener, signals: SignalFd, around: Around) -> io::Result<Self> {
         let minder = Self {
+            around,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             last_peer: Source::Children.token(),
             listener,
             signals,
-            dev_null,
-            executable,
             daemon: None,
             strangers: BTreeMap::new(),
             runs: BTreeMap::new(),
             mains: HashMap::new(),
             patience: Instant::now() + FIRST_DAEMON,
+            // A minder that died may have left some.
+            sweep_at: Some(Instant::now()),
         };
         minder.epoll.add(&minder.listener, Source::Listener.event(EpollFlags::EPOLLIN))?;
         minder.epoll.add(&minder.signals, Source::Children.event(EpollFlags::EPOLLIN))?;
@@ -131,6 +156,7 @@ impl Minder {
                     Source::Children => self.hear_children(),
                     Source::Peer(number) => self.hear_peer(number),
                     Source::Output(run) => self.hear_output(run),
+                    Source::Orphan(run) => self.hear_orphan(run),
                 }
             }
             self.watch_time();
@@ -138,7 +164,17 @@ impl Minder {
             self.flush();
             self.forget();
         }
+        self.leave_ends();
         Ok(())
+    }
+
+    /// What no daemon has taken note of is kept for one that comes later.
+    fn leave_ends(&self) {
+        for run in self.runs.values().filter(|run| !run.is_noted()) {
+            if let Some(end) = run.end() {
+                let _ = self.around.records.leave(end, &run.output.last());
+            }
+        }
     }
 
     fn is_done(&self, now: Instant) -> bool {
@@ -148,7 +184,8 @@ impl Minder {
     /// How long nothing happens by itself.
     fn timeout(&self, now: Instant) -> EpollTimeout {
         let mut next = self.runs.values().filter_map(|run| run.wake_at(now)).min();
-        if self.daemon.is_none() {
+        next = next.into_iter().chain(self.sweep_at).min();
+        if self.daemon.is_none() && self.runs.values().all(|run| run.end().is_some()) {
             next = next.into_iter().chain([self.patience]).min();
         }
         let Some(next) = next else { return EpollTimeout::NONE };
@@ -197,11 +234,13 @@ impl Minder {
                 _ if self.daemon.as_ref().is_none_or(|(known, _)| *known != number) => {}
                 Request::Start(start) => self.start(&start, &payload),
                 Request::Noted { run } => {
+                    self.around.records.forget(run);
                     if let Some(run) = self.runs.get_mut(&run) {
                         run.set_noted();
                     }
                 }
                 Request::End { run } => self.step(run, Event::EndAsked, Instant::now()),
+                Request::Adopt => self.adopt(Instant::now()),
             }
         }
     }
@@ -217,7 +256,8 @@ impl Minder {
     fn welcome(&mut self, number: u64) {
         let Some(mut peer) = self.strangers.remove(&number) else { return };
         let runs = self.runs.values().map(Run::minded).collect();
-        let welcome = Report::Welcome { protocol: PROTOCOL, executable: self.executable.clone(), runs };
+        let welcome =
+            Report::Welcome { protocol: PROTOCOL, executable: self.around.executable.clone(), runs };
         peer.send(&welcome, &[]);
         for run in self.runs.values() {
             if let Some(end) = run.end() {
@@ -239,14 +279,11 @@ impl Minder {
             return;
         }
         let now = Instant::now();
-        let run = match spawn(start, contents, self.dev_null.as_fd()) {
-            Ok(spawned) => {
-                self.mains.insert(spawned.pid, start.run);
-                self.tell(&Report::Started { run: start.run, pid: spawned.pid.as_raw() }, &[]);
-                Run::alive(start, spawned, now)
-            }
-            Err(why) => Run::stillborn(start, why, now),
-        };
+        let run = self.spawn(start, contents, now);
+        if let Some(pid) = run.pid() {
+            self.mains.insert(pid, run.id);
+            self.tell(&Report::Started { run: run.id, pid: pid.as_raw() }, &[]);
+        }
         if let Some(pipe) = run.pipe() {
             let _ = self.epoll.add(pipe, Source::Output(run.id).event(EpollFlags::EPOLLIN));
         }
@@ -254,6 +291,79 @@ impl Minder {
             self.tell(&Report::Ended(Box::new(end.clone())), &[]);
         }
         self.runs.insert(run.id, run);
+    }
+
+    fn spawn(&self, start: &Start, contents: &Bytes, now: Instant) -> Run {
+        let mut record = Record {
+            run: start.run,
+            about: start.about.clone(),
+            minder: self.around.this,
+            started_ms: wall_ms(),
+            timeout_ms: start.timeout_ms,
+            kill_after_ms: start.kill_after_ms,
+            cgroup: None,
+            script: None,
+        };
+        if let Some(text) = &start.script {
+            match self.around.scripts.write(start.run, text, start.identity.as_ref()) {
+                Ok(path) => record.script = Some(path),
+                Err(error) => {
+                    return Run::stillborn(record, format!("cannot write its script: {error}"), now);
+                }
+            }
+        }
+        record.cgroup = self.around.cgroups.as_ref().and_then(|cgroups| cgroups.make(start.run));
+        let prepared = match serde_json::to_vec(&record) {
+            Ok(prepared) => prepared,
+            Err(error) => return Run::stillborn(record, error.to_string(), now),
+        };
+        let surroundings = Surroundings {
+            dev_null: self.around.dev_null.as_fd(),
+            script: record.script.as_deref(),
+            cgroup: record.cgroup.as_deref(),
+            record: (self.around.records.of_started(start.run), prepared),
+        };
+        match spawn(start, contents, surroundings) {
+            Ok(spawned) => Run::alive(record, spawned, now),
+            Err(why) => Run::stillborn(record, why, now),
+        }
+    }
+
+    /// Goes on with what minders that are gone have left.
+    fn adopt(&mut self, now: Instant) {
+        let mut adopted = Vec::new();
+        for left in self.around.records.left() {
+            let run = match left {
+                Left::Started(record, main) if !self.runs.contains_key(&record.run) => {
+                    let _ = self.around.records.take_over(&record, main, self.around.this);
+                    Run::orphan(record, main, now)
+                }
+                Left::Ended(end, output) if !self.runs.contains_key(&end.run) => {
+                    Run::ended(end, &output, now)
+                }
+                Left::Started(..) | Left::Ended(..) => continue,
+            };
+            if let Some(Main::Orphan { handle, .. }) = run.main() {
+                let _ = self.epoll.add(handle, Source::Orphan(run.id).event(EpollFlags::EPOLLIN));
+            }
+            adopted.push(run);
+        }
+        let runs = adopted.iter().map(Run::minded).collect();
+        self.tell(&Report::Adopted { runs }, &[]);
+        for run in adopted {
+            if let Some(end) = run.end() {
+                self.tell(&Report::Ended(Box::new(end.clone())), &run.output.last());
+            }
+            self.runs.insert(run.id, run);
+        }
+    }
+
+    fn hear_orphan(&mut self, id: RunId) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(Main::Orphan { handle, .. }) = run.main() else { return };
+        // Stays readable: it would be heard of without end.
+        let _ = self.epoll.delete(handle);
+        self.step(id, Event::MainEnded(Ending::Lost), Instant::now());
     }
 
     fn hear_output(&mut self, id: RunId) {
@@ -300,54 +410,96 @@ impl Minder {
     /// One step in the life of a run, and what follows from it.
     fn step(&mut self, id: RunId, event: Event, now: Instant) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let Some(main) = run.main() else { return };
         let Some((life, kill_after)) = run.life() else { return };
         match life.step(now, kill_after, event) {
             Action::Nothing => {}
-            Action::Terminate => self.signal(id, main, &[Signal::SIGTERM, Signal::SIGCONT]),
+            Action::Terminate => self.signal(id, &[Signal::SIGTERM, Signal::SIGCONT]),
+            Action::ReportStuck => {
+                let stuck = Report::Stuck { run: id, watch: run.watch().to_owned() };
+                self.tell(&stuck, &[]);
+            }
             Action::Kill => {
-                self.signal(id, main, &[Signal::SIGKILL]);
+                self.signal(id, &[Signal::SIGKILL]);
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.look_again_soon(now);
                 }
             }
-            Action::LookForSurvivors => self.look_for_survivors(id, main, now),
-            Action::Finish(ending) => self.finish(id, main, ending, now),
+            Action::LookForSurvivors => self.look_for_survivors(id, now),
+            Action::Finish(ending) => self.finish(id, ending, now),
         }
     }
 
-    fn rest_of(&self, id: RunId, main: Pid) -> Vec<processes::Process> {
-        let mains: HashSet<Pid> = self.mains.keys().copied().collect();
-        processes::of_run(id, main, getpid(), &mains)
+    /// What of a run is alive, but for its main process.
+    fn rest_of(&self, run: &Run) -> Vec<Process> {
+        let Some(main) = run.main() else { return Vec::new() };
+        let pid = run.pid().unwrap_or(self.pid());
+        let mut rest = match main {
+            Main::Child { .. } => processes::of_run(run.id, pid, |process| {
+                process.parent == self.around.this.pid
+                    && !self.mains.contains_key(&Pid::from_raw(process.pid))
+            }),
+            // Where the children of another minder went when it died depends on what was above it.
+            Main::Orphan { .. } => processes::of_run(run.id, pid, |_| true),
+        };
+        for found in run.cgroup().into_iter().flat_map(|cgroup| cgroup::processes(cgroup)) {
+            if found != pid.as_raw()
+                && rest.iter().all(|known| known.pid != found)
+                && let Some(process) = processes::look_up(found).filter(|process| !process.is_zombie)
+            {
+                rest.push(process);
+            }
+        }
+        rest
     }
 
-    fn signal(&self, id: RunId, main: Pid, signals: &[Signal]) {
-        // Before the group is, since its end takes away the signs of who came from it.
-        let rest = self.rest_of(id, main);
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.around.this.pid)
+    }
+
+    fn signal(&self, id: RunId, signals: &[Signal]) {
+        let Some(run) = self.runs.get(&id) else { return };
+        // Before any is sent, since the end of one takes away the signs of who came from it.
+        let rest = self.rest_of(run);
         for &signal in signals {
-            signal_group(main, signal);
-            for process in rest.iter().filter(|process| process.group != main.as_raw()) {
-                signal_process(process, signal);
+            match run.main() {
+                Some(Main::Child { pid, .. }) => processes::signal_group(*pid, signal),
+                Some(Main::Orphan { handle, .. }) => processes::signal_held(handle, signal),
+                None => {}
+            }
+            // Those of the group get it twice, which no standard signal can tell from once.
+            rest.iter().for_each(|process| processes::signal_process(process, signal));
+            if signal == Signal::SIGKILL {
+                run.cgroup().into_iter().for_each(|cgroup| cgroup::kill(cgroup));
             }
         }
     }
 
-    fn look_for_survivors(&mut self, id: RunId, main: Pid, now: Instant) {
-        if self.rest_of(id, main).is_empty() {
+    fn look_for_survivors(&mut self, id: RunId, now: Instant) {
+        let Some(run) = self.runs.get(&id) else { return };
+        if self.rest_of(run).is_empty() {
             return self.step(id, Event::Empty, now);
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.look_again_later(now);
         if matches!(run.life(), Some((Life::Killed { .. }, _))) {
             // What was being forked while the others were killed.
-            self.signal(id, main, &[Signal::SIGKILL]);
+            self.signal(id, &[Signal::SIGKILL]);
         }
     }
 
-    fn finish(&mut self, id: RunId, main: Pid, ending: Ending, now: Instant) {
-        let usage = reap(main);
-        self.mains.remove(&main);
+    fn finish(&mut self, id: RunId, ending: Ending, now: Instant) {
         let Some(run) = self.runs.get_mut(&id) else { return };
+        let usage = match run.main() {
+            Some(Main::Child { pid, .. }) => {
+                self.mains.remove(pid);
+                reap(*pid)
+            }
+            Some(Main::Orphan { .. }) | None => None,
+        };
+        if run.cgroup().is_some_and(|cgroup| std::fs::remove_dir(cgroup).is_err()) {
+            self.sweep_at = Some(now + SWEEP);
+        }
+        self.around.records.forget(id);
         run.finish(ending, usage, now);
         // What it printed is told before that it has ended, as it happened.
         self.pass_on(id);
@@ -361,6 +513,10 @@ impl Minder {
 
     fn watch_time(&mut self) {
         let now = Instant::now();
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            let left = self.around.cgroups.as_ref().is_some_and(Cgroups::sweep);
+            self.sweep_at = left.then(|| now + SWEEP);
+        }
         let due = |run: &Run| run.wake_at(now).is_some_and(|at| at <= now);
         let due: Vec<RunId> = self.runs.values().filter(|run| due(run)).map(|run| run.id).collect();
         for id in due {

@@ -5,6 +5,7 @@
 //! must not; and it stays small, so that a fork costs the same however large the daemon has grown. It heeds
 //! nothing but its socket: no signal ends it but SIGKILL, since any of its children could send one.
 
+pub mod cgroup;
 pub mod child;
 pub mod life;
 mod mind;
@@ -12,7 +13,9 @@ pub mod output;
 mod peer;
 pub mod processes;
 mod reap;
+pub mod records;
 mod run;
+pub mod script;
 pub mod spawn;
 pub mod stdin;
 
@@ -29,6 +32,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
+use crate::minder::cgroup::Cgroups;
+use crate::minder::records::{Named, Records};
+use crate::minder::script::Scripts;
 use crate::run::protocol::Executable;
 
 /// The folder of the minders' sockets below the run folder. Each is named for its minder's process id.
@@ -71,7 +77,15 @@ pub fn run(folder: &Path) -> io::Result<()> {
     let dev_null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     detach_standard_descriptors(&dev_null)?;
 
-    let result = mind::Minder::new(listener, signals, dev_null.into(), executable()?)?.run();
+    let around = mind::Around {
+        dev_null: dev_null.into(),
+        executable: executable()?,
+        this: Named::this()?,
+        records: Records::below(folder)?,
+        scripts: Scripts::below(folder.parent().unwrap_or(folder)),
+        cgroups: Cgroups::find(),
+    };
+    let result = mind::Minder::new(listener, signals, around)?.run();
     let _ = fs::remove_file(&socket);
     result
 }

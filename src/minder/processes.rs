@@ -7,9 +7,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use crate::schedule::order::RunId;
@@ -79,19 +82,15 @@ fn all() -> Vec<Process> {
 }
 
 /// What of a run is alive, but for its main process: the rest of its process group, and what left it.
-/// `mains` are the main processes of all runs.
+/// `may_be_orphan` tells of a process whether its parent says nothing of where it came from.
 #[must_use]
-pub fn of_run(run: RunId, main: Pid, minder: Pid, mains: &HashSet<Pid>) -> Vec<Process> {
+pub fn of_run(run: RunId, main: Pid, may_be_orphan: impl Fn(&Process) -> bool) -> Vec<Process> {
     let marker = format!("TWITCHER_RUN_ID={run}");
     let carries_id = |process: &Process| {
         let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes())
     };
-    select(&all(), main.as_raw(), |process| {
-        process.parent == minder.as_raw()
-            && !mains.contains(&Pid::from_raw(process.pid))
-            && carries_id(process)
-    })
+    select(&all(), main.as_raw(), |process| may_be_orphan(process) && carries_id(process))
 }
 
 /// Those of `processes` that belong to the run of `main`; `is_orphan` tells of one below the minder whether
@@ -126,14 +125,32 @@ pub fn signal_group(main: Pid, signal: Signal) {
 
 /// Sends a signal to one process, and never to another that has its number by now.
 pub fn signal_process(process: &Process, signal: Signal) {
-    let Some(pid) = rustix::process::Pid::from_raw(process.pid) else { return };
-    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    // What the handle refers to is fixed now; it is the one that was meant if that one is still there.
-    if look_up(process.pid).is_some_and(|now| now.start_time == process.start_time)
-        && let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32)
-    {
+    if let Some(handle) = hold(process) {
+        signal_held(&handle, signal);
+    }
+}
+
+/// Sends a signal to the process that a handle refers to.
+pub fn signal_held(handle: &OwnedFd, signal: Signal) {
+    if let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) {
         let _ = pidfd_send_signal(handle, signal);
     }
+}
+
+/// A handle on a process that becomes readable when it ends; `None` if it is gone.
+#[must_use]
+pub fn hold(process: &Process) -> Option<OwnedFd> {
+    let handle = pidfd_open(rustix::process::Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
+    // What the handle refers to is fixed now; it is the one that was meant if that one is still there.
+    look_up(process.pid).filter(|now| now.start_time == process.start_time).map(|_| handle)
+}
+
+/// How long ago a process was started.
+#[must_use]
+pub fn age(start_time: u64) -> Duration {
+    let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    let ticks_a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100).unsigned_abs();
+    since_boot.saturating_sub(Duration::from_secs_f64(start_time as f64 / ticks_a_second as f64))
 }
 
 #[cfg(test)]
@@ -157,7 +174,11 @@ mod tests {
     #[test]
     fn this_process_is_found() {
         let pid = std::process::id().cast_signed();
-        assert_eq!(look_up(pid).unwrap().pid, pid);
+        let found = look_up(pid).unwrap();
+        assert_eq!(found.pid, pid);
+        assert!(hold(&found).is_some());
+        assert!(hold(&Process { start_time: found.start_time + 1, ..found.clone() }).is_none());
+        assert!(age(found.start_time) < Duration::from_secs(3600));
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! One run, as the minder has it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use nix::unistd::Pid;
 
 use crate::minder::life::Life;
 use crate::minder::output::Output;
+use crate::minder::processes::{age, hold};
 use crate::minder::reap::Death;
+use crate::minder::records::{Named, Record};
 use crate::minder::spawn::{FailurePipe, Spawned};
-use crate::run::protocol::{About, End, Ending, Minded, Start};
+use crate::run::protocol::{About, End, Ending, Minded};
 use crate::schedule::order::{RunId, Usage};
 
 /// How long the output of what a run left behind is still taken.
@@ -37,6 +41,8 @@ pub struct Run {
     kill_after: Duration,
     started: Instant,
     started_ms: u64,
+    script: Option<PathBuf>,
+    cgroup: Option<PathBuf>,
     /// What is printed and not passed on yet.
     pub output: Output,
     pipe: Option<File>,
@@ -46,9 +52,37 @@ pub struct Run {
 #[derive(Debug)]
 enum State {
     /// Its main process has not been reaped.
-    Alive { pid: Pid, life: Life, failure: Box<FailurePipe>, recheck: Option<(Instant, Duration)> },
+    Alive { main: Main, life: Life, recheck: Option<(Instant, Duration)> },
     /// It has ended. `linger_until`: when its output is no longer waited for.
-    Ended { end: Box<End>, pid: Option<Pid>, linger_until: Instant, noted: bool },
+    Ended { end: Box<End>, linger_until: Instant, noted: bool },
+}
+
+/// The main process of a run.
+#[derive(Debug)]
+pub enum Main {
+    /// A child of this minder, which keeps its number until it is reaped.
+    Child {
+        /// Its number.
+        pid: Pid,
+        /// What it says if it cannot execute its program.
+        failure: Box<FailurePipe>,
+    },
+    /// A child of another minder that is gone.
+    Orphan {
+        /// Which process.
+        named: Named,
+        /// Refers to it and to no other; readable when it has ended.
+        handle: OwnedFd,
+    },
+}
+
+impl Main {
+    fn pid(&self) -> Pid {
+        match self {
+            Self::Child { pid, .. } => *pid,
+            Self::Orphan { named, .. } => Pid::from_raw(named.pid),
+        }
+    }
 }
 
 /// What came of reading from a run.
@@ -65,34 +99,81 @@ pub enum Heard {
 impl Run {
     /// A run whose process was just made.
     #[must_use]
-    pub fn alive(start: &Start, spawned: Spawned, now: Instant) -> Self {
-        let life = Life::begin(now, start.timeout_ms.map(Duration::from_millis));
-        let state =
-            State::Alive { pid: spawned.pid, life, failure: Box::new(spawned.failure), recheck: None };
-        Self { pipe: spawned.output.map(File::from), ..Self::new(start, state, now) }
+    pub fn alive(record: Record, spawned: Spawned, now: Instant) -> Self {
+        let life = Life::begin(now, record.timeout_ms.map(Duration::from_millis));
+        let main = Main::Child { pid: spawned.pid, failure: Box::new(spawned.failure) };
+        let state = State::Alive { main, life, recheck: None };
+        Self { pipe: spawned.output.map(File::from), ..Self::new(record, state, now) }
     }
 
     /// A run for which no process could be made.
     #[must_use]
-    pub fn stillborn(start: &Start, why: String, now: Instant) -> Self {
-        let end = End {
-            run: start.run,
-            about: start.about.clone(),
-            ending: Ending::SpawnFailed(why),
-            usage: None,
-            started_ms: wall_ms(),
-            lasted_us: 0,
-        };
-        Self::new(start, State::Ended { end: Box::new(end), pid: None, linger_until: now, noted: false }, now)
+    pub fn stillborn(record: Record, why: String, now: Instant) -> Self {
+        Self::ended_without(record, None, Ending::SpawnFailed(why), now)
     }
 
-    fn new(start: &Start, state: State, now: Instant) -> Self {
-        Self {
-            id: start.run,
-            about: start.about.clone(),
-            kill_after: Duration::from_millis(start.kill_after_ms),
+    /// A run that another minder has started. If its main process is there it goes on, with what is left of
+    /// its time; else it is lost.
+    #[must_use]
+    pub fn orphan(record: Record, named: Named, now: Instant) -> Self {
+        let Some(handle) = named.find().and_then(|process| hold(&process)) else {
+            return Self::ended_without(record, Some(named.pid), Ending::Lost, now);
+        };
+        let age = age(named.start_time);
+        let timeout = record.timeout_ms.map(|timeout| Duration::from_millis(timeout).saturating_sub(age));
+        let state = State::Alive {
+            main: Main::Orphan { named, handle },
+            life: Life::begin(now, timeout),
+            recheck: None,
+        };
+        let started = now.checked_sub(age).unwrap_or(now);
+        Self { started, ..Self::new(record, state, now) }
+    }
+
+    /// A run of which another minder has left the end and the last of the output.
+    #[must_use]
+    pub fn ended(end: End, output: &Bytes, now: Instant) -> Self {
+        let mut run = Self {
+            id: end.run,
+            about: end.about.clone(),
+            kill_after: Duration::ZERO,
             started: now,
-            started_ms: wall_ms(),
+            started_ms: end.started_ms,
+            script: None,
+            cgroup: None,
+            output: Output::default(),
+            pipe: None,
+            state: State::Ended { end: Box::new(end), linger_until: now, noted: false },
+        };
+        run.output.push(output);
+        run
+    }
+
+    fn ended_without(record: Record, pid: Option<i32>, ending: Ending, now: Instant) -> Self {
+        // That they are not there, or that something is left in it, changes nothing.
+        let _ = record.script.as_ref().map(fs::remove_file);
+        let _ = record.cgroup.as_ref().map(fs::remove_dir);
+        let end = End {
+            run: record.run,
+            about: record.about.clone(),
+            pid,
+            ending,
+            usage: None,
+            started_ms: record.started_ms,
+            lasted_us: 0,
+        };
+        Self::new(record, State::Ended { end: Box::new(end), linger_until: now, noted: false }, now)
+    }
+
+    fn new(record: Record, state: State, now: Instant) -> Self {
+        Self {
+            id: record.run,
+            about: record.about,
+            kill_after: Duration::from_millis(record.kill_after_ms),
+            started: now,
+            started_ms: record.started_ms,
+            script: record.script,
+            cgroup: record.cgroup,
             output: Output::default(),
             pipe: None,
             state,
@@ -105,23 +186,35 @@ impl Run {
         &self.about.watch
     }
 
-    /// As it is told to a daemon that comes.
+    /// As it is told to a daemon.
     #[must_use]
     pub fn minded(&self) -> Minded {
         let pid = match &self.state {
-            State::Alive { pid, .. } => Some(*pid),
-            State::Ended { pid, .. } => *pid,
+            State::Alive { main, .. } => Some(main.pid().as_raw()),
+            State::Ended { end, .. } => end.pid,
         };
-        Minded { run: self.id, about: self.about.clone(), pid: pid.map(Pid::as_raw) }
+        Minded { run: self.id, about: self.about.clone(), pid }
     }
 
-    /// Its main process, unless that has been reaped.
+    /// Its main process, unless it has ended.
     #[must_use]
-    pub fn main(&self) -> Option<Pid> {
+    pub fn main(&self) -> Option<&Main> {
         match &self.state {
-            State::Alive { pid, .. } => Some(*pid),
+            State::Alive { main, .. } => Some(main),
             State::Ended { .. } => None,
         }
+    }
+
+    /// The number of its main process, unless it has ended.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        self.main().map(Main::pid)
+    }
+
+    /// The cgroup that it has to itself.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&PathBuf> {
+        self.cgroup.as_ref()
     }
 
     /// Its life and the time between its SIGTERM and its SIGKILL, unless it has ended.
@@ -149,24 +242,25 @@ impl Run {
                 break;
             }
         }
-        let ended = State::Ended {
-            end: Box::new(End {
-                run: self.id,
-                about: self.about.clone(),
-                ending,
-                usage,
-                started_ms: self.started_ms,
-                lasted_us: u64::try_from((now - self.started).as_micros()).unwrap_or(u64::MAX),
-            }),
-            pid: self.main(),
-            linger_until: now + LINGER,
-            noted: false,
-        };
-        if let State::Alive { failure, .. } = std::mem::replace(&mut self.state, ended)
+        if let Some(script) = self.script.take() {
+            let _ = fs::remove_file(script);
+        }
+        let mut end = Box::new(End {
+            run: self.id,
+            about: self.about.clone(),
+            pid: self.pid().map(Pid::as_raw),
+            ending,
+            usage,
+            started_ms: self.started_ms,
+            lasted_us: u64::try_from((now - self.started).as_micros()).unwrap_or(u64::MAX),
+        });
+        let over = State::Ended { end: end.clone(), linger_until: now + LINGER, noted: false };
+        if let State::Alive { main: Main::Child { failure, .. }, .. } =
+            std::mem::replace(&mut self.state, over)
             && let Some(why) = failure.read()
-            && let State::Ended { end, .. } = &mut self.state
         {
             end.ending = Ending::SpawnFailed(why);
+            self.state = State::Ended { end, linger_until: now + LINGER, noted: false };
         }
     }
 
@@ -177,12 +271,16 @@ impl Run {
         }
     }
 
+    /// Whether the daemon has taken note of its end.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        matches!(self.state, State::Ended { noted: true, .. })
+    }
+
     /// Whether it can be forgotten.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.pipe.is_none()
-            && self.output.is_settled()
-            && matches!(self.state, State::Ended { noted: true, .. })
+        self.pipe.is_none() && self.output.is_settled() && self.is_noted()
     }
 
     /// What it prints to, to be waited for.
@@ -262,7 +360,8 @@ impl From<Death> for Ending {
 }
 
 /// The time as the host's clock has it, in milliseconds since 1970.
-fn wall_ms() -> u64 {
+#[must_use]
+pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,8 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -43,13 +45,27 @@ impl FailurePipe {
     }
 }
 
+/// What a run is given besides what its order says.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// What takes the place of what it does not have.
+    pub dev_null: BorrowedFd<'a>,
+    /// The file that its script was put into.
+    pub script: Option<&'a Path>,
+    /// The cgroup that it has to itself.
+    pub cgroup: Option<&'a Path>,
+    /// Where it leaves word that it is there, and what it says there.
+    pub record: (PathBuf, Vec<u8>),
+}
+
 /// Starts a run's main process.
 ///
 /// # Errors
 /// In words, when there is no process: the rest shows at its end.
-pub fn spawn(start: &Start, contents: &[u8], dev_null: BorrowedFd) -> Result<Spawned, String> {
-    let program =
-        prepare(start).map_err(|_| "the command or its environment holds a NUL character".to_owned())?;
+pub fn spawn(start: &Start, contents: &[u8], around: Surroundings) -> Result<Spawned, String> {
+    let Surroundings { dev_null, script, cgroup, record } = around;
+    let program = prepare(start, script, cgroup, record);
+    let program = program.map_err(|_| "the command or its environment holds a NUL character".to_owned())?;
     let io = |what: &'static str| move |error: io::Error| format!("cannot make {what}: {error}");
     let stdin = start.stdin.then(|| stdin::holding(contents)).transpose().map_err(io("its stdin"))?;
     let (failure, failure_end) = pipe().map_err(io("a pipe"))?;
@@ -75,8 +91,15 @@ pub fn spawn(start: &Start, contents: &[u8], dev_null: BorrowedFd) -> Result<Spa
     }
 }
 
-fn prepare(start: &Start) -> Result<Program, std::ffi::NulError> {
-    let argv = start.argv.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<Vec<_>, _>>()?;
+fn prepare(
+    start: &Start,
+    script: Option<&Path>,
+    cgroup: Option<&Path>,
+    record: (PathBuf, Vec<u8>),
+) -> Result<Program, std::ffi::NulError> {
+    let argv = start.argv.iter().map(|arg| CString::new(arg.as_str()));
+    let script = script.map(|script| CString::new(script.as_os_str().as_bytes()));
+    let argv = argv.chain(script).collect::<Result<Vec<_>, _>>()?;
     let envp = start.env.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
     let path = start.env.iter().rev().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
     Ok(Program {
@@ -90,6 +113,8 @@ fn prepare(start: &Start) -> Result<Program, std::ffi::NulError> {
             OutputTo::Append(path) => Some(path.clone()),
             OutputTo::Report | OutputTo::Null => None,
         },
+        cgroup: cgroup.map(Path::to_owned),
+        record,
     })
 }
 

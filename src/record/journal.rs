@@ -1,7 +1,7 @@
 //! Runs, in the log: a line for a start, a line for an end, and a line for each line that a child prints.
 
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::run::happening::Happening;
 use crate::run::protocol::{About, Dropped};
@@ -25,6 +25,9 @@ fn log(happening: &Happening) {
             info!(watch = %about.watch, %run, pid, "run goes on since before the daemon started");
         }
         Happening::Output { run, watch, lines, dropped } => log_output(*run, watch, lines, *dropped),
+        Happening::Stuck { run, watch } => {
+            error!(watch, %run, "the run does not end by SIGKILL: it waits in the kernel; no other one starts beside it");
+        }
         Happening::Ended { end, about } => log_end(end, about),
     }
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::settings::{Log, LogFormat, LogTarget};
+use crate::record::line::Lines;
 
 /// Why there is no log.
 #[derive(Debug, Error)]
@@ -73,8 +74,7 @@ pub fn set_up(log: &Log) -> Result<(), LogError> {
         .log_internal_errors(false);
     let set = match (log.format, timed) {
         (LogFormat::Json, _) => lines.json().flatten_event(true).try_init(),
-        (LogFormat::Text, true) => lines.try_init(),
-        (LogFormat::Text, false) => lines.without_time().with_level(false).try_init(),
+        (LogFormat::Text, stamped) => lines.event_format(Lines { stamped }).try_init(),
     };
     set.map_err(|_| LogError::Twice)
 }

@@ -37,6 +37,13 @@ pub enum Happening {
         /// What it printed before them that is not among them.
         dropped: Dropped,
     },
+    /// It was sent SIGKILL and does not end.
+    Stuck {
+        /// Which one.
+        run: RunId,
+        /// The name of its watch.
+        watch: String,
+    },
     /// It has ended.
     Ended {
         /// How.

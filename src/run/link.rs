@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::run::protocol::{DecodeError, Decoder, Executable, Minded, PROTOCOL, Report, Request, encode};
 
 /// How long a minder has to answer, on a machine that is very busy.
-const ANSWER: Duration = Duration::from_secs(30);
+pub const ANSWER: Duration = Duration::from_secs(30);
 
 /// How many requests may wait to be written.
 const REQUESTS_AHEAD: usize = 64;
@@ -77,6 +77,7 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Link {
     requests: mpsc::Sender<Vec<u8>>,
+    socket: PathBuf,
 }
 
 impl Link {
@@ -131,7 +132,14 @@ impl Link {
         let (reader, mut writer) = stream.into_split();
         let decode = |error| LinkError::Decode { path: socket.to_owned(), error };
         let hello = encode(&Request::Hello { protocol: PROTOCOL }, &[]).map_err(decode)?;
-        writer.write_all(&hello).await.map_err(io)?;
+        match writer.write_all(&hello).await {
+            Ok(()) => {}
+            // It was about to end, as below.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(LinkError::Gone(socket.to_owned()));
+            }
+            Err(error) => return Err(io(error)),
+        }
         let mut reader = Reader { stream: reader, decoder: Decoder::default(), buffer: vec![0; 64 << 10] };
         let first = timeout(ANSWER, reader.next()).await.map_err(|_| LinkError::Silent(socket.to_owned()))?;
         let welcome = match first {
@@ -162,7 +170,13 @@ impl Link {
                 }
             }
         });
-        Ok((Self { requests }, welcome))
+        Ok((Self { requests, socket: socket.to_owned() }, welcome))
+    }
+
+    /// Where the minder listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Says something to the minder. That it is gone is heard of elsewhere.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -16,8 +17,8 @@ use crate::config::spec::WatchName;
 use crate::minder;
 use crate::run::happening::Happening;
 use crate::run::identity::{self, Account, IdentityError};
-use crate::run::link::{Heard, Link, LinkError, Welcome};
-use crate::run::protocol::{About, End, Ending, Executable, Report, Request, Start};
+use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
+use crate::run::protocol::{About, DecodeError, End, Ending, Executable, Minded, Report, Request, Start};
 use crate::run::start::Run;
 use crate::schedule::order::{Adopted, Ended, Order, Outcome, RunId};
 
@@ -37,7 +38,12 @@ pub struct Minders {
     current: u64,
     heard: mpsc::Receiver<(u64, Heard)>,
     heard_from: mpsc::Sender<(u64, Heard)>,
+    /// What was heard while something else was waited for.
+    backlog: VecDeque<(u64, Heard)>,
     runs: HashMap<RunId, Known>,
+    /// When another minder is tried to be started, and how long after that if it cannot be; while there is
+    /// none that takes orders.
+    restart: Option<(Instant, Duration)>,
     /// What is being looked up, one order of a watch at a time so that none overtakes another.
     preparing: JoinSet<Prepared>,
     to_prepare: HashMap<WatchName, VecDeque<Order>>,
@@ -46,8 +52,12 @@ pub struct Minders {
 /// A run that has not ended.
 #[derive(Debug)]
 struct Known {
-    link: u64,
+    /// Who minds it; `None`: who did is gone, and nobody has found it yet.
+    link: Option<u64>,
     about: About,
+    pid: Option<i32>,
+    /// What was ordered, until it is known that a process was made of it.
+    unstarted: Option<(Box<Start>, Bytes)>,
 }
 
 /// An order on its way to the minder.
@@ -97,7 +107,9 @@ impl Minders {
             current: 0,
             heard,
             heard_from,
+            backlog: VecDeque::new(),
             runs: HashMap::new(),
+            restart: None,
             preparing: JoinSet::new(),
             to_prepare: HashMap::new(),
             folder: folder.clone(),
@@ -114,6 +126,7 @@ impl Minders {
         if minders.current == 0 {
             minders.start().await?;
         }
+        minders.adopt().await?;
         let watch = |about: &About| WatchName::try_from(about.watch.as_str()).ok();
         let adopted = minders
             .runs
@@ -133,17 +146,20 @@ impl Minders {
         stop_children: bool,
     ) {
         for (&run, known) in &self.runs {
-            let adopted = Happening::Adopted { run, about: known.about.clone(), pid: None };
+            let adopted = Happening::Adopted { run, about: known.about.clone(), pid: known.pid };
             let _ = outlets.happenings.send(adopted).await;
         }
+        for (link, heard) in std::mem::take(&mut self.backlog) {
+            self.take_in(link, heard, &outlets).await;
+        }
         loop {
+            let has_minder = self.restart.is_none();
+            let restart_at = self.restart.map_or_else(Instant::now, |(at, _)| at);
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                Some((link, heard)) = self.heard.recv() => match heard {
-                    Heard::Report(report, payload) => self.hear(link, report, payload, &outlets).await,
-                    Heard::Gone(why) => self.lose(link, why, &outlets).await,
-                },
-                Some(prepared) = self.preparing.join_next() => match prepared {
+                Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, &outlets).await,
+                () = sleep_until(restart_at), if !has_minder => self.try_restart().await,
+                Some(prepared) = self.preparing.join_next(), if has_minder => match prepared {
                     Ok(prepared) => {
                         let watch = prepared.watch.clone();
                         self.start_run(prepared, &outlets).await;
@@ -154,7 +170,7 @@ impl Minders {
                     }
                     Err(error) => error!("looking up who to run as failed: {error}"),
                 },
-                order = orders.recv() => match order {
+                order = orders.recv(), if has_minder => match order {
                     Some(order) => self.take(order, &outlets).await,
                     None => break,
                 },
@@ -167,18 +183,54 @@ impl Minders {
 
     async fn end_all(&mut self, outlets: &Outlets) {
         for (&run, known) in &self.runs {
-            if let Some(link) = self.links.get(&known.link) {
+            if let Some(link) = known.link.and_then(|link| self.links.get(&link)) {
                 let _ = link.say(&Request::End { run }, &[]).await;
             }
         }
         while !self.runs.is_empty() {
-            tokio::select! {
-                Some((link, heard)) = self.heard.recv() => match heard {
-                    Heard::Report(report, payload) => self.hear(link, report, payload, outlets).await,
-                    Heard::Gone(_) => self.runs.retain(|_, known| known.link != link),
-                },
-                else => return,
+            match self.heard.recv().await {
+                Some((link, Heard::Report(report, payload))) => {
+                    self.hear(link, report, payload, outlets).await
+                }
+                Some((link, Heard::Gone(_))) => self.runs.retain(|_, known| known.link != Some(link)),
+                None => return,
             }
+        }
+    }
+
+    async fn take_in(&mut self, link: u64, heard: Heard, outlets: &Outlets) {
+        match heard {
+            Heard::Report(report, payload) => self.hear(link, report, payload, outlets).await,
+            Heard::Gone(why) => self.lose(link, why).await,
+        }
+    }
+
+    /// Has the minder go on with what others have left that are gone.
+    async fn adopt(&mut self) -> Result<(), LinkError> {
+        self.say_to_current(&Request::Adopt).await;
+        loop {
+            let silent = || LinkError::Silent(self.folder.clone());
+            let heard = timeout(ANSWER, self.heard.recv()).await.ok().flatten().ok_or_else(silent)?;
+            match heard {
+                (link, Heard::Report(Report::Adopted { runs }, _)) if link == self.current => {
+                    self.know(link, runs);
+                    return Ok(());
+                }
+                (link, Heard::Gone(_)) if link == self.current => return Err(silent()),
+                other => self.backlog.push_back(other),
+            }
+        }
+    }
+
+    fn know(&mut self, link: u64, runs: Vec<Minded>) {
+        for Minded { run, about, pid } in runs {
+            self.runs.insert(run, Known { link: Some(link), about, pid, unstarted: None });
+        }
+    }
+
+    async fn say_to_current(&self, request: &Request) {
+        if let Some(link) = self.links.get(&self.current) {
+            let _ = link.say(request, &[]).await;
         }
     }
 
@@ -200,9 +252,7 @@ impl Minders {
                 "an earlier minder keeps its runs to their end"
             );
         }
-        for minded in runs {
-            self.runs.insert(minded.run, Known { link: number, about: minded.about });
-        }
+        self.know(number, runs);
         self.links.insert(number, link);
         Ok(())
     }
@@ -231,33 +281,41 @@ impl Minders {
 
     async fn start_run(&mut self, prepared: Prepared, outlets: &Outlets) {
         let Prepared { run, about, watch, contents, start } = prepared;
-        let started = match (start, self.links.get(&self.current)) {
-            (Ok(start), Some(link)) => {
+        let sent = match start {
+            Ok(start) => {
                 let contents = if start.stdin { contents } else { Bytes::new() };
-                link.say(&Request::Start(start), &contents).await.map_err(|error| error.to_string())
+                self.order(start, contents, about.clone()).await.map_err(|error| error.to_string())
             }
-            (Ok(_), None) => Err("there is no minder".to_owned()),
-            (Err(why), _) => Err(why),
+            Err(why) => Err(why),
         };
-        match started {
-            Ok(()) => drop(self.runs.insert(run, Known { link: self.current, about })),
-            Err(why) => {
-                let end = Ended {
-                    run,
-                    watch,
-                    outcome: Outcome::SpawnFailed(why),
-                    usage: None,
-                    lasted: Duration::ZERO,
-                };
-                tell_end(end, about, outlets).await;
-            }
+        if let Err(why) = sent {
+            self.runs.remove(&run);
+            let (outcome, lasted) = (Outcome::SpawnFailed(why), Duration::ZERO);
+            tell_end(Ended { run, watch, outcome, usage: None, lasted }, about, outlets).await;
+        }
+    }
+
+    async fn order(&mut self, start: Box<Start>, contents: Bytes, about: About) -> Result<(), DecodeError> {
+        let run = start.run;
+        let request = Request::Start(start.clone());
+        let unstarted = Some((start, contents.clone()));
+        self.runs.insert(run, Known { link: Some(self.current), about, pid: None, unstarted });
+        match self.links.get(&self.current) {
+            Some(link) => link.say(&request, &contents).await,
+            // It is about to be heard that the minder is gone; what was not started goes to the next one.
+            None => Ok(()),
         }
     }
 
     async fn hear(&mut self, link: u64, report: Report, payload: Bytes, outlets: &Outlets) {
-        let about = |run: RunId| self.runs.get(&run).map(|known| known.about.clone());
         let happening = match report {
-            Report::Started { run, pid } => about(run).map(|about| Happening::Started { run, about, pid }),
+            Report::Started { run, pid } => self.runs.get_mut(&run).map(|known| {
+                known.unstarted = None;
+                known.pid = Some(pid);
+                Happening::Started { run, about: known.about.clone(), pid }
+            }),
+            Report::Stuck { run, watch } => Some(Happening::Stuck { run, watch }),
+            Report::Adopted { runs } => return self.hear_adopted(link, runs, outlets).await,
             Report::Output { run, watch, dropped } => {
                 Some(Happening::Output { run, watch, lines: payload, dropped })
             }
@@ -293,32 +351,58 @@ impl Minders {
         tell_end(Ended { run: end.run, watch, outcome, usage: end.usage, lasted }, end.about, outlets).await;
     }
 
-    /// A minder is gone: what it minded is lost, and another takes the orders that it would have.
-    async fn lose(&mut self, gone: u64, why: Option<String>, outlets: &Outlets) {
-        self.links.remove(&gone);
-        let lost: Vec<RunId> =
-            self.runs.iter().filter(|(_, known)| known.link == gone).map(|(&run, _)| run).collect();
-        if gone == self.current || !lost.is_empty() {
-            warn!(
-                lost = lost.len(),
-                "the minder has ended{}",
-                why.map(|why| format!(": {why}")).unwrap_or_default()
-            );
+    /// A minder is gone. Another one takes the orders that it would have, and looks for what it left.
+    async fn lose(&mut self, gone: u64, why: Option<String>) {
+        if let Some(link) = self.links.remove(&gone) {
+            // One that was killed has left it.
+            let _ = std::fs::remove_file(link.socket());
         }
+        let mut left = 0;
+        for known in self.runs.values_mut().filter(|known| known.link == Some(gone)) {
+            known.link = None;
+            left += 1;
+        }
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         if gone == self.current {
-            self.current = 0;
-            let mut pause = RESTART.0;
-            while let Err(error) = self.start().await {
-                error!("{error}");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RESTART.1);
+            warn!(runs = left, "the minder has ended{why}; starting another");
+            self.restart = Some((Instant::now(), RESTART.0));
+        } else if left > 0 {
+            warn!(runs = left, "an earlier minder has ended before its runs{why}");
+            self.say_to_current(&Request::Adopt).await;
+        }
+    }
+
+    async fn try_restart(&mut self) {
+        let Some((_, pause)) = self.restart.take() else { return };
+        self.current = 0;
+        match self.start().await {
+            Ok(()) => self.say_to_current(&Request::Adopt).await,
+            Err(error) => {
+                error!("{error}; trying again");
+                self.restart = Some((Instant::now() + pause, (pause * 2).min(RESTART.1)));
             }
         }
-        for run in lost {
+    }
+
+    /// What a minder that is gone had is found, or it never came to be and is ordered again, or it is lost.
+    async fn hear_adopted(&mut self, link: u64, runs: Vec<Minded>, outlets: &Outlets) {
+        self.know(link, runs);
+        let missing: Vec<RunId> =
+            self.runs.iter().filter(|(_, known)| known.link.is_none()).map(|(&run, _)| run).collect();
+        for run in missing {
             let Some(known) = self.runs.remove(&run) else { continue };
-            let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
-            let end = Ended { run, watch, outcome: Outcome::Lost, usage: None, lasted: Duration::ZERO };
-            tell_end(end, known.about, outlets).await;
+            match known.unstarted {
+                Some((start, contents)) => {
+                    // It was not too long the first time.
+                    let _ = self.order(start, contents, known.about).await;
+                }
+                None => {
+                    let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
+                    let end =
+                        Ended { run, watch, outcome: Outcome::Lost, usage: None, lasted: Duration::ZERO };
+                    tell_end(end, known.about, outlets).await;
+                }
+            }
         }
     }
 }

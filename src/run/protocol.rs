@@ -53,6 +53,8 @@ pub enum Request {
         /// Which one.
         run: RunId,
     },
+    /// Go on with the runs that minders which are gone have left. Answered by `Adopted`.
+    Adopt,
     /// Something of a later release; passed over.
     #[serde(other)]
     Unknown,
@@ -90,8 +92,22 @@ pub enum Report {
         #[serde(default)]
         dropped: Dropped,
     },
+    /// A run was sent SIGKILL and is still there, as a process that waits for a disk or a server is. It has
+    /// not ended.
+    Stuck {
+        /// Which one.
+        run: RunId,
+        /// The name of its watch.
+        watch: String,
+    },
     /// A run has ended.
     Ended(Box<End>),
+    /// The answer to `Adopt`.
+    Adopted {
+        /// What was found and is minded from now on: runs that go on, and those that have ended, whose
+        /// `Ended` follows.
+        runs: Vec<Minded>,
+    },
     /// Something went wrong in the minder that no run shows.
     Trouble {
         /// For the log.
@@ -111,6 +127,8 @@ pub struct Start {
     pub about: About,
     /// The program and its arguments; one without a slash is looked for in the `PATH` of `env`. Not empty.
     pub argv: Vec<String>,
+    /// A text that is put into a file, whose path is the last argument.
+    pub script: Option<String>,
     /// The whole environment.
     pub env: Vec<(String, String)>,
     /// The working directory, entered as the run's user.
@@ -184,6 +202,8 @@ pub struct End {
     pub run: RunId,
     /// As it was given.
     pub about: About,
+    /// Of its main process; `None` where it never had one.
+    pub pid: Option<i32>,
     /// How it ended.
     pub ending: Ending,
     /// What it used; unknown for a run that could not be waited for.

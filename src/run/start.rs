@@ -39,9 +39,17 @@ impl Run<'_> {
         Start {
             run: self.id,
             about: self.about(),
+            script: match &spec.command {
+                Command::Script(script) => Some(script.text().to_owned()),
+                Command::Shell(_) | Command::Argv(_) => None,
+            },
             argv: match &spec.command {
                 Command::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
                 Command::Argv(argv) => argv.clone(),
+                Command::Script(script) => {
+                    let (interpreter, argument) = script.interpreter();
+                    [interpreter].into_iter().chain(argument).map(str::to_owned).collect()
+                }
             },
             env: environment(&account, lang, spec, self.update, self.id, self.attempt),
             directory: spec.directory.clone(),

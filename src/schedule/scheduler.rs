@@ -126,8 +126,10 @@ impl Scheduler {
     fn hear_update(&mut self, name: &WatchName, update: Update) {
         let Some(entry) = self.watches.get_mut(name) else { return };
         let (event, zxid) = (update.event, update.version.mzxid);
+        let zxid = format_args!("{zxid:#x}");
         match entry.watch.step(Input::Updated(update)) {
             Decision::Accepted { instead_of: Some(older) } => {
+                let older = format_args!("{older:#x}");
                 debug!(watch = %name, %event, zxid, older, "update takes the place of one that waits");
             }
             Decision::Dropped(Reason::Discarded) => {

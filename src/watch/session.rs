@@ -162,13 +162,14 @@ async fn attend(
     }
 }
 
-/// The library closes a session when the last client of it is dropped.
+/// The library closes a session when the last client of it is dropped, should the connection be down as
+/// soon as it is back.
 pub(super) async fn close(client: Client) {
     let mut states = client.state_watcher();
     let mut state = states.state();
     drop(client);
     let closed = async {
-        while state == SessionState::SyncConnected {
+        while !state.is_terminated() {
             state = states.changed().await;
         }
     };

@@ -203,11 +203,21 @@ git.toml:4:14: error: watch_type "newest-child" is not supported by this version
 "#]]
     );
     snapbox::assert_data_eq!(
-        problems("[[watch]]\nznode='/a'\nscript='#!/bin/sh'"),
+        problems("[[watch]]\nznode='/a'\nscript='echo'"),
         snapbox::str![[r#"
-git.toml:3:1: error: the key "script" is not supported by this version of twitcher
+git.toml:3:8: error: a script must begin with '#!' and the path of its interpreter
+ 3 | script='echo'
+   |        ^^^^^^
+help: begin it with a line such as #!/bin/sh or #!/usr/bin/env python3
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        problems("[[watch]]\nznode='/a'\nscript='#!/bin/sh'\ncommand='x'"),
+        snapbox::str![[r#"
+git.toml:3:1: error: a watch has a command or a script, not both
  3 | script='#!/bin/sh'
    | ^^^^^^
+help: leave one of them out
 "#]]
     );
 }

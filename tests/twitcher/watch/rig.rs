@@ -33,6 +33,7 @@ pub struct Rig {
     changes: Option<mpsc::Sender<Vec<Change>>>,
     notices: std_mpsc::Receiver<Notice>,
     pub readings: Readings,
+    pub session_timeout: Duration,
     log: Log,
     shutdown: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -70,7 +71,15 @@ impl Rig {
                 tokio::join!(hub::run(ensemble, changes_out, notices_in, reports, token), forward);
             });
         });
-        Self { changes: Some(changes), notices, readings, log, shutdown, thread: Some(thread) }
+        Self {
+            changes: Some(changes),
+            notices,
+            readings,
+            session_timeout,
+            log,
+            shutdown,
+            thread: Some(thread),
+        }
     }
 
     pub fn define(&self, changes: Vec<Change>) {

@@ -6,7 +6,7 @@ use twitcher::watch::subscriptions::Looked;
 use twitcher::watch::update::Version;
 use zookeeper_client::{Acl, Acls, AuthId, CreateMode, Permission};
 
-use super::rig::{Rig, added, delete, poke, spec, with_client};
+use super::rig::{Rig, SESSION_TIMEOUT, added, delete, poke, spec, with_client};
 use crate::harness::zookeeper::{Server, shared_chroot};
 use crate::harness::{DEADLINE, eventually};
 
@@ -118,7 +118,8 @@ fn a_znode_that_may_not_be_read_disturbs_nothing_and_is_read_when_it_may_be() {
 #[test]
 fn a_stop_closes_the_session() {
     let server = Server::start();
-    let mut rig = Rig::start(&server.address());
+    // Long enough for a busy machine not to lose the connection at the wrong moment.
+    let mut rig = Rig::with_session_timeout(&server.address(), 10 * SESSION_TIMEOUT);
     rig.define(vec![added("a", "/a")]);
     let session = format!("{:#x}", rig.connected());
     rig.complete();

@@ -1,0 +1,50 @@
+//! A run's script, in a file that its user may read and nobody but the daemon's may change. It is handed to
+//! its interpreter by name, as the kernel would: the folder may be on a file system that executes nothing.
+
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::run::protocol::Identity;
+use crate::schedule::order::RunId;
+
+/// The folder of scripts below the run folder.
+const FOLDER: &str = "scripts";
+
+/// Where scripts are kept while they run.
+#[derive(Debug)]
+pub struct Scripts {
+    folder: PathBuf,
+}
+
+impl Scripts {
+    /// The scripts below `run_dir`.
+    #[must_use]
+    pub fn below(run_dir: &Path) -> Self {
+        Self { folder: run_dir.join(FOLDER) }
+    }
+
+    /// Writes a run's script for `identity`, or for the daemon's user.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, run: RunId, text: &str, identity: Option<&Identity>) -> io::Result<PathBuf> {
+        // Passed through by those who know the name of theirs.
+        DirBuilder::new().recursive(true).mode(0o711).create(&self.folder)?;
+        fs::set_permissions(&self.folder, Permissions::from_mode(0o711))?;
+        let path = self.folder.join(run.to_string());
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        // By its group, since an owner could give himself the right to change it.
+        let mode = match identity {
+            Some(identity) => {
+                fchown(&file, None, Some(identity.gid))?;
+                0o440
+            }
+            None => 0o400,
+        };
+        file.set_permissions(Permissions::from_mode(mode))?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,91 @@
+//! How a line of the log looks for people: `watch[run]: what happened key=value`. Programs read the JSON.
+
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Formats events as lines.
+#[derive(Debug)]
+pub struct Lines {
+    /// Whether a line starts with the time and the level: not where the log adds them by itself.
+    pub stamped: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = Line::default();
+        event.record(&mut line);
+        if self.stamped {
+            SystemTime.format_time(&mut writer)?;
+            let level = event.metadata().level();
+            if writer.has_ansi_escapes() {
+                let colour = match *level {
+                    tracing::Level::ERROR => 31,
+                    tracing::Level::WARN => 33,
+                    tracing::Level::INFO => 32,
+                    tracing::Level::DEBUG | tracing::Level::TRACE => 34,
+                };
+                write!(writer, " \u{1b}[{colour}m{level:>5}\u{1b}[0m ")?;
+            } else {
+                write!(writer, " {level:>5} ")?;
+            }
+        }
+        writeln!(writer, "{line}")
+    }
+}
+
+/// What an event says.
+#[derive(Debug, Default)]
+struct Line {
+    watch: String,
+    run: String,
+    message: String,
+    rest: String,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "watch" => write!(self.watch, "{value:?}"),
+            "run" => write!(self.run, "{value:?}"),
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.rest, " {name}={value:?}"),
+        };
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.watch)?;
+        if !self.run.is_empty() {
+            write!(f, "[{}]", self.run)?;
+        }
+        if !self.watch.is_empty() {
+            f.write_str(": ")?;
+        }
+        // What has several lines, such as a problem with its place in a file, is still seen to be one event.
+        let mut lines = self.message.lines();
+        f.write_str(lines.next().unwrap_or_default())?;
+        f.write_str(&self.rest)?;
+        lines.try_for_each(|line| write!(f, "\n    {line}"))
+    }
+}
