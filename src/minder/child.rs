@@ -20,7 +20,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
 
-use crate::minder::{cgroup, records};
+use crate::minder::{cgroup, records, signals};
 use crate::run::protocol::Identity;
 
 /// The soft limit of open files that a child starts with, as systemd gives its services: a program that
@@ -177,13 +177,14 @@ fn become_program(
     output: BorrowedFd,
 ) -> Result<std::convert::Infallible, Failure> {
     let at = |stage| move |errno| Failure { stage, errno };
+    // First, so that one which is to be ended already can be.
+    forget_signals();
     setsid().map_err(at(Stage::Session))?;
     // Neither is worth more than the run: without them it is only harder to find.
     let _ = records::write_own(&program.record.0, &program.record.1);
     if let Some(cgroup) = &program.cgroup {
         let _ = std::fs::write(cgroup::entrance(cgroup), "0");
     }
-    forget_signals();
     forget_priorities();
     umask(Mode::from_bits_truncate(program.umask));
 
@@ -209,15 +210,7 @@ fn become_program(
 
 /// Every signal as it is at the start of the world: the default action, and none blocked.
 fn forget_signals() {
-    // The kernel's `struct sigaction` with everything zero is SIG_DFL without flags, and is shorter than this
-    // on every machine. The C library's own call refuses the two signals that it keeps to itself.
-    let default = [0u64; 8];
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL is no handler that could run in a bad place. SIGKILL and SIGSTOP are refused.
-        unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8)
-        };
-    }
+    (1..=signals::LAST).for_each(signals::reset);
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
