@@ -30,6 +30,16 @@ const OPEN_FILES: u64 = 1024;
 /// How often a program that somebody has open for writing is tried again, and how long in between.
 const BUSY: (u32, Duration) = (50, Duration::from_millis(10));
 
+/// `ioprio_set(2)`, which no C library declares: of a process, and none of its own.
+const IOPRIO_WHO_PROCESS: i32 = 1;
+const IOPRIO_NONE: i32 = 0;
+
+/// How late a timer may be in the first process of the world, and in all that have not changed it.
+const TIMER_SLACK_NS: libc::c_ulong = 50_000;
+
+/// `capset(2)`, which no C library declares: the version of its structures for 64 capabilities.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
 /// A program that is ready to be executed.
 #[derive(Debug)]
 pub struct Program {
@@ -201,8 +211,11 @@ fn become_program(
     let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     Errno::result(closed).map_err(at(Stage::Descriptors))?;
 
-    if let Some(identity) = &program.identity {
-        become_user(identity)?;
+    match &program.identity {
+        Some(identity) => become_user(identity)?,
+        None if Uid::effective().is_root() => give_up_capabilities().map_err(at(Stage::Privilege))?,
+        // What the service manager has given to a daemon that is not root is meant for what it runs.
+        None => {}
     }
     chdir(&program.directory).map_err(at(Stage::Directory))?;
     Err(Failure { stage: Stage::Execute, errno: execute(program) })
@@ -220,8 +233,14 @@ fn forget_priorities() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard);
     }
-    // SAFETY: takes plain numbers.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    let ordinary = libc::sched_param { sched_priority: 0 };
+    // SAFETY: takes plain numbers, and a policy's parameters that outlive the call.
+    unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const ordinary);
+        libc::setpriority(libc::PRIO_PROCESS, 0, 0);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_NONE);
+        libc::prctl(libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+    }
     // Only where it differs: it costs a lock that all processes of the host share.
     if std::fs::read("/proc/self/oom_score_adj").is_ok_and(|now| now != b"0\n") {
         let _ = std::fs::write("/proc/self/oom_score_adj", "0");
@@ -259,6 +278,7 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
     }
     setresgid(gid, gid, gid).map_err(at(Stage::Group))?;
     setresuid(uid, uid, uid).map_err(at(Stage::User))?;
+    give_up_capabilities().map_err(at(Stage::Privilege))?;
     let users = nix::unistd::getresuid().map_err(at(Stage::Privilege))?;
     let groups = nix::unistd::getresgid().map_err(at(Stage::Privilege))?;
     let is = [users.real, users.effective, users.saved].iter().all(|&held| held == uid)
@@ -267,6 +287,24 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
         return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });
     }
     Ok(())
+}
+
+/// Those that a change of user leaves: the inheritable ones always do, and one from a user who is not root, as
+/// a service manager can make possible, leaves all of them. Root keeps what it has by being root.
+fn give_up_capabilities() -> Result<(), Errno> {
+    let this_process = [CAPABILITY_VERSION, 0];
+    // Effective, permitted and inheritable, once for the first 32 and once for the others. No ambient one stays
+    // that is not inheritable.
+    let mut sets = [[0u32; 3]; 2];
+    if Uid::effective().is_root() {
+        // SAFETY: the kernel reads and writes so much of both, which outlive the call.
+        let got = unsafe { libc::syscall(libc::SYS_capget, this_process.as_ptr(), sets.as_mut_ptr()) };
+        Errno::result(got)?;
+        sets.iter_mut().for_each(|[_, _, inheritable]| *inheritable = 0);
+    }
+    // SAFETY: the kernel reads so much of both, which outlive the call.
+    let set = unsafe { libc::syscall(libc::SYS_capset, this_process.as_ptr(), sets.as_ptr()) };
+    Errno::result(set).map(drop)
 }
 
 /// Executes the first candidate that can be. Returns only when none can.
