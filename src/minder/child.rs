@@ -130,6 +130,9 @@ impl Failure {
         match stage {
             Stage::Session => format!("cannot start a process group of its own: {why}"),
             Stage::OpenOutput => match &program.append_to {
+                Some(path) if errno == Errno::ELOOP => {
+                    format!("cannot open the output file {}: it is a symbolic link", path.display())
+                }
                 Some(path) => format!("cannot open the output file {}: {why}", path.display()),
                 None => format!("cannot open the output file: {why}"),
             },
@@ -148,7 +151,7 @@ impl Failure {
             Stage::Execute => {
                 let name = program.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
                 match errno {
-                    Errno::ENOENT if name.contains('/') && Path::new(&*name).exists() => {
+                    Errno::ENOENT if name.contains('/') && program.directory.join(&*name).exists() => {
                         format!("cannot execute {name}: its interpreter does not exist")
                     }
                     Errno::ENOENT if name.contains('/') => format!("cannot execute {name}: no such file"),
