@@ -14,10 +14,12 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cgroups;
 mod children;
 mod environment;
 mod examples;
 mod existence;
+mod hostile;
 mod inherit;
 mod loading;
 mod network;
@@ -27,6 +29,7 @@ mod poke;
 mod privileges;
 mod resources;
 mod run_modes;
+mod scripts;
 mod servers;
 mod stdin;
 mod stopping;
