@@ -10,6 +10,7 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
+use super::minders::{end_minders, minders};
 use super::process::Process;
 use super::{DEADLINE, eventually};
 
@@ -203,13 +204,9 @@ impl Daemon {
         })
     }
 
-    /// Every minder that listens in this run folder. Each has its pid in the name of its socket.
+    /// Every minder that listens in this daemon's run folder.
     pub fn minders(&self) -> Vec<Process> {
-        let Ok(entries) = fs::read_dir(self.run_dir().join("minder")) else { return Vec::new() };
-        let pids = entries.filter_map(|entry| entry.ok()?.path().file_stem()?.to_str()?.parse().ok());
-        pids.filter_map(Process::find)
-            .filter(|minder| minder.is_alive() && minder.program().as_deref() == Some(Path::new(PROGRAM)))
-            .collect()
+        minders(&self.run_dir(), Path::new(PROGRAM))
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -254,12 +251,7 @@ impl Drop for Daemon {
         if self.child.is_some() {
             self.kill();
         }
-        for minder in self.minders() {
-            // A stopped one starts nothing more while its children are ended.
-            minder.signal(Signal::SIGSTOP);
-            minder.children().into_iter().for_each(Process::end_group);
-            minder.signal(Signal::SIGKILL);
-        }
+        end_minders(&self.run_dir(), Path::new(PROGRAM));
         if thread::panicking() {
             eprintln!("--- log of the daemon in {}\n{}---", self.builder.folder.display(), self.log());
         }

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod folder;
 pub mod gate;
 pub mod journal;
+pub mod minders;
 pub mod process;
 pub mod proxy;
 pub mod watch_file;
