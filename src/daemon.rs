@@ -20,7 +20,7 @@ use crate::config::settings::Settings;
 use crate::record::journal;
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
-use crate::schedule::scheduler::Scheduler;
+use crate::schedule::scheduler::{Heritage, Scheduler};
 use crate::watch::hub::{self, Readings};
 use crate::watch::session::Ensemble;
 
@@ -111,7 +111,8 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     };
     let (reports, readings) = hub::reports();
     parts.add("watch hub", hub::run(ensemble, changes, notices_in, reports, stop.clone()));
-    let scheduler = Scheduler::new(daemon.max_running, &adopted);
+    let heritage = Heritage { runs: adopted, ..Heritage::default() };
+    let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     parts.add("scheduler", scheduler.run(notices, ended, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, stop.clone(), daemon.stop_children));

@@ -240,6 +240,11 @@ impl Minder {
                     }
                 }
                 Request::End { run } => self.step(run, Event::EndAsked, Instant::now()),
+                Request::Signal { run, signal } => {
+                    if let (Some(run), Ok(signal)) = (self.runs.get(&run), Signal::try_from(signal)) {
+                        run.signal_group(signal);
+                    }
+                }
                 Request::Adopt => self.adopt(Instant::now()),
             }
         }
@@ -461,11 +466,7 @@ impl Minder {
         // Before any is sent, since the end of one takes away the signs of who came from it.
         let rest = self.rest_of(run);
         for &signal in signals {
-            match run.main() {
-                Some(Main::Child { pid, .. }) => processes::signal_group(*pid, signal),
-                Some(Main::Orphan { handle, .. }) => processes::signal_held(handle, signal),
-                None => {}
-            }
+            run.signal_group(signal);
             // Those of the group get it twice, which no standard signal can tell from once.
             rest.iter().for_each(|process| processes::signal_process(process, signal));
             if signal == Signal::SIGKILL {

@@ -191,7 +191,13 @@ mod tests {
     use crate::watch::update::{Event, Version};
 
     fn about() -> About {
-        About { watch: "a".into(), event: Event::Changed, version: Version::default(), attempt: 1 }
+        About {
+            watch: "a".into(),
+            znode: "/a".into(),
+            event: Event::Changed,
+            version: Version::default(),
+            attempt: 1,
+        }
     }
 
     fn record(minder: Named) -> Record {

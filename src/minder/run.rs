@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::minder::life::Life;
 use crate::minder::output::Output;
-use crate::minder::processes::{age, hold};
+use crate::minder::processes::{age, hold, signal_group, signal_held};
 use crate::minder::reap::Death;
 use crate::minder::records::{Named, Record};
 use crate::minder::spawn::{FailurePipe, Spawned};
@@ -209,6 +210,16 @@ impl Run {
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
         self.main().map(Main::pid)
+    }
+
+    /// Sends a signal to its process group. Of a run that is not this minder's child only its main process is
+    /// sure to be meant, and only that is sent it.
+    pub fn signal_group(&self, signal: Signal) {
+        match self.main() {
+            Some(Main::Child { pid, .. }) => signal_group(*pid, signal),
+            Some(Main::Orphan { handle, .. }) => signal_held(handle, signal),
+            None => {}
+        }
     }
 
     /// The cgroup that it has to itself.

@@ -17,7 +17,7 @@ pub async fn keep(mut happenings: mpsc::Receiver<Happening>) {
 fn log(happening: &Happening) {
     match happening {
         Happening::Started { run, about, pid } => {
-            let About { watch, event, version, attempt } = about;
+            let About { watch, znode: _, event, version, attempt } = about;
             let zxid = format_args!("{:#x}", version.mzxid);
             info!(%watch, %run, pid, %event, zxid, attempt, "run started");
         }

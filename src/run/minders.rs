@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,14 +14,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::spec::WatchName;
+use crate::config::spec::{WatchName, WatchSpec};
 use crate::minder;
 use crate::run::happening::Happening;
 use crate::run::identity::{self, Account, IdentityError};
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
 use crate::run::protocol::{About, DecodeError, End, Ending, Executable, Minded, Report, Request, Start};
 use crate::run::start::Run;
-use crate::schedule::order::{Adopted, Ended, Order, Outcome, RunId};
+use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId};
+use crate::watch::update::Update;
 
 /// How long to wait before a minder is started again that did not start: first, and at most.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -46,7 +48,7 @@ pub struct Minders {
     restart: Option<(Instant, Duration)>,
     /// What is being looked up, one order of a watch at a time so that none overtakes another.
     preparing: JoinSet<Prepared>,
-    to_prepare: HashMap<WatchName, VecDeque<Order>>,
+    to_prepare: HashMap<WatchName, VecDeque<Wanted>>,
 }
 
 /// A run that has not ended.
@@ -58,6 +60,15 @@ struct Known {
     pid: Option<i32>,
     /// What was ordered, until it is known that a process was made of it.
     unstarted: Option<(Box<Start>, Bytes)>,
+}
+
+/// A run that was ordered.
+#[derive(Debug)]
+struct Wanted {
+    run: RunId,
+    spec: Arc<WatchSpec>,
+    update: Update,
+    attempt: u32,
 }
 
 /// An order on its way to the minder.
@@ -258,24 +269,33 @@ impl Minders {
     }
 
     async fn take(&mut self, order: Order, outlets: &Outlets) {
-        let Order::Start { spec, .. } = &order;
-        if let Some(line) = self.to_prepare.get_mut(&spec.name) {
-            line.push_back(order);
-        } else if spec.uid.is_none() && spec.gid.is_none() {
-            let prepared = prepare(order, Ok(self.own_account.clone()), self.lang.as_deref());
-            self.start_run(prepared, outlets).await;
-        } else {
-            self.to_prepare.insert(spec.name.clone(), VecDeque::new());
-            self.look_up(order);
+        match order {
+            Order::Start { run, spec, update, attempt } => {
+                let start = Wanted { run, spec, update, attempt };
+                if let Some(line) = self.to_prepare.get_mut(&start.spec.name) {
+                    line.push_back(start);
+                } else if start.spec.uid.is_none() && start.spec.gid.is_none() {
+                    let prepared = start.prepare(Ok(self.own_account.clone()), self.lang.as_deref());
+                    self.start_run(prepared, outlets).await;
+                } else {
+                    self.to_prepare.insert(start.spec.name.clone(), VecDeque::new());
+                    self.look_up(start);
+                }
+            }
+            Order::Signal { run, signal } => {
+                let link = self.runs.get(&run).and_then(|known| self.links.get(&known.link?));
+                if let Some(link) = link {
+                    let _ = link.say(&Request::Signal { run, signal: signal as i32 }, &[]).await;
+                }
+            }
         }
     }
 
-    fn look_up(&mut self, order: Order) {
+    fn look_up(&mut self, wanted: Wanted) {
         let lang = self.lang.clone();
         self.preparing.spawn_blocking(move || {
-            let Order::Start { spec, .. } = &order;
-            let account = identity::look_up(spec.uid.as_ref(), spec.gid.as_ref());
-            prepare(order, account, lang.as_deref())
+            let account = identity::look_up(wanted.spec.uid.as_ref(), wanted.spec.gid.as_ref());
+            wanted.prepare(account, lang.as_deref())
         });
     }
 
@@ -291,7 +311,8 @@ impl Minders {
         if let Err(why) = sent {
             self.runs.remove(&run);
             let (outcome, lasted) = (Outcome::SpawnFailed(why), Duration::ZERO);
-            tell_end(Ended { run, watch, outcome, usage: None, lasted }, about, outlets).await;
+            let given = given(&about);
+            tell_end(Ended { run, watch, given, outcome, usage: None, lasted }, about, outlets).await;
         }
     }
 
@@ -348,7 +369,9 @@ impl Minders {
             Ending::Lost => Outcome::Lost,
         };
         let lasted = Duration::from_micros(end.lasted_us);
-        tell_end(Ended { run: end.run, watch, outcome, usage: end.usage, lasted }, end.about, outlets).await;
+        let given = given(&end.about);
+        tell_end(Ended { run: end.run, watch, given, outcome, usage: end.usage, lasted }, end.about, outlets)
+            .await;
     }
 
     /// A minder is gone. Another one takes the orders that it would have, and looks for what it left.
@@ -398,8 +421,8 @@ impl Minders {
                 }
                 None => {
                     let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
-                    let end =
-                        Ended { run, watch, outcome: Outcome::Lost, usage: None, lasted: Duration::ZERO };
+                    let (given, outcome, lasted) = (given(&known.about), Outcome::Lost, Duration::ZERO);
+                    let end = Ended { run, watch, given, outcome, usage: None, lasted };
                     tell_end(end, known.about, outlets).await;
                 }
             }
@@ -407,11 +430,18 @@ impl Minders {
     }
 }
 
-fn prepare(order: Order, account: Result<Account, IdentityError>, lang: Option<&str>) -> Prepared {
-    let Order::Start { run: id, spec, update, attempt } = order;
-    let run = Run { id, spec: &spec, update: &update, attempt };
-    let start = account.map(|account| Box::new(run.start(account, lang))).map_err(|error| error.to_string());
-    Prepared { run: id, about: run.about(), watch: spec.name.clone(), contents: update.contents, start }
+impl Wanted {
+    fn prepare(self, account: Result<Account, IdentityError>, lang: Option<&str>) -> Prepared {
+        let Self { run: id, spec, update, attempt } = self;
+        let run = Run { id, spec: &spec, update: &update, attempt };
+        let start =
+            account.map(|account| Box::new(run.start(account, lang))).map_err(|error| error.to_string());
+        Prepared { run: id, about: run.about(), watch: spec.name.clone(), contents: update.contents, start }
+    }
+}
+
+fn given(about: &About) -> Applied {
+    Applied { znode: about.znode.clone(), version: about.version }
 }
 
 async fn tell_end(end: Ended, about: About, outlets: &Outlets) {

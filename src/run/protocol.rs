@@ -53,6 +53,13 @@ pub enum Request {
         /// Which one.
         run: RunId,
     },
+    /// Send a signal to this run's process group, unless it has ended.
+    Signal {
+        /// Which one.
+        run: RunId,
+        /// What is sent.
+        signal: i32,
+    },
     /// Go on with the runs that minders which are gone have left. Answered by `Adopted`.
     Adopt,
     /// Something of a later release; passed over.
@@ -153,6 +160,8 @@ pub struct Start {
 pub struct About {
     /// The name of its watch.
     pub watch: String,
+    /// The znode that it was given.
+    pub znode: String,
     /// The update that it was given.
     pub event: Event,
     /// The state of the znode that it was given.

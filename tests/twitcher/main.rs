@@ -28,6 +28,7 @@ mod privileges;
 mod resources;
 mod run_modes;
 mod servers;
+mod starting;
 mod stdin;
 mod stopping;
 mod timeouts;
