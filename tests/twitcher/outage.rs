@@ -50,6 +50,10 @@ impl Watched {
 
     /// A last update of each, so that a run without a reason would be seen before its run, and the end.
     fn nothing_else_was_run(mut self, changes: &[&str]) {
+        // It is connected again, so that what it would have run for that was asked for before the last.
+        for path in ["/changes", "/stays"] {
+            self.server.wait_until_watched(&format!("{}{path}", self.chroot));
+        }
         self.set("last");
         Client::connect(&format!("{}{}", self.server.address(), self.chroot)).set("/stays", "last");
         self.changes.expect(&[changes, &["changed last"]].concat());

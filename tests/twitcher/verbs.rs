@@ -182,7 +182,7 @@ fn a_broken_settings_file_exits_with_3() {
 fn an_ensemble_that_cannot_be_reached_exits_with_4() {
     let port = Port::reserve();
     let address = port.address().to_string();
-    for arguments in [&["get", "/value"][..], &["poke", "/value", "--data", "x"]] {
+    for arguments in [&["get", "/value", "--timeout", "1"][..], &["poke", "/value", "--timeout", "1"]] {
         let error = refused(&run(&address, arguments), 4);
         assert!(error.contains(&address), "{error}");
     }
