@@ -175,7 +175,7 @@ impl Minder {
     fn leave_ends(&self) {
         for run in self.runs.values().filter(|run| !run.is_noted()) {
             if let Some(end) = run.end() {
-                let _ = self.around.records.leave(end, &run.output.last());
+                let _ = self.around.records.leave(end, &run.output);
             }
         }
     }
@@ -355,7 +355,7 @@ impl Minder {
                     let _ = self.around.records.take_over(&record, main, self.around.this);
                     Run::orphan(record, main, now)
                 }
-                Left::Ended(end, output) if !self.runs.contains_key(&end.run) => Run::ended(end, &output, now),
+                Left::Ended(end, output) if !self.runs.contains_key(&end.run) => Run::ended(end, output, now),
                 Left::Started(..) | Left::Ended(..) => continue,
             };
             if let Some(Main::Orphan { handle, .. }) = run.main() {
