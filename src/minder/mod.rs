@@ -50,7 +50,7 @@ pub fn executable() -> io::Result<Executable> {
         release: env!("CARGO_PKG_VERSION").to_owned(),
         device: file.dev(),
         inode: file.ino(),
-        changed_ns: file.ctime().saturating_mul(1_000_000_000).saturating_add(file.ctime_nsec()),
+        written_ns: file.mtime().saturating_mul(1_000_000_000).saturating_add(file.mtime_nsec()),
     })
 }
 
