@@ -18,6 +18,7 @@ mod children;
 mod environment;
 mod examples;
 mod existence;
+mod inherit;
 mod loading;
 mod network;
 mod outage;
