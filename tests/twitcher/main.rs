@@ -15,6 +15,7 @@
 mod harness;
 
 mod children;
+mod documents;
 mod environment;
 mod examples;
 mod existence;
