@@ -1,12 +1,13 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::SigSet;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -190,8 +191,12 @@ fn tell_systemd(state: &[NotifyState]) {
 /// Makes the run folder this process' own, as long as the file is held.
 fn lock(run_dir: &Path) -> Result<Flock<File>, DaemonError> {
     let failed = |error| DaemonError::Folder { path: run_dir.to_owned(), error };
-    // Children of other users pass through it to what is theirs; what is in it is closed to them.
-    DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(failed)?;
+    if !run_dir.exists() {
+        // Children of other users pass through it to what is theirs, whatever the umask that this process was
+        // started with; what is in it is closed to them.
+        let made = DirBuilder::new().recursive(true).create(run_dir);
+        made.and_then(|()| fs::set_permissions(run_dir, Permissions::from_mode(0o755))).map_err(failed)?;
+    }
     let path = run_dir.join("daemon.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -215,11 +220,14 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
-        })
+        };
+        // Whoever started this process may have blocked them, and one of them may be waiting.
+        SigSet::empty().thread_set_mask()?;
+        Ok(signals)
     }
 
     async fn next(&mut self) -> Asked {

@@ -19,6 +19,7 @@ mod documents;
 mod environment;
 mod examples;
 mod existence;
+mod inherit;
 mod loading;
 mod network;
 mod outage;
