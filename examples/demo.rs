@@ -263,10 +263,10 @@ impl Stage {
         format!(
             "\nAll of it runs on until you press Ctrl-C. Try this in another terminal:\n\n  \
              cd {}\n  \
-             tail -f alpha/log &                    # what alpha sees and does\n  \
              git -C work commit --allow-empty -m again && git -C work push\n  \
-             ./twitcher poke /git/head              # the same without a push\n  \
-             ${{EDITOR:-vi}} alpha/watches/git-pull.toml   # change what alpha runs\n",
+             ./twitcher poke /git/head                   # the same without a push\n  \
+             ${{EDITOR:-vi}} alpha/watches/git-pull.toml   # change what alpha runs, and save\n  \
+             tail -f alpha/log                           # see what alpha does\n",
             self.folder.path().display()
         )
     }

@@ -19,9 +19,10 @@ use tracing::{info, warn};
 use crate::config::loader::{self, ReloadRequest};
 use crate::config::settings::Settings;
 use crate::record::journal;
+use crate::record::ledger::Ledger;
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
-use crate::schedule::scheduler::Scheduler;
+use crate::schedule::scheduler::{Heritage, Scheduler};
 use crate::watch::hub::{self, Readings};
 use crate::watch::session::Ensemble;
 
@@ -71,6 +72,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     let _lock = lock(&daemon.run_dir)?;
+    let ledger = Ledger::open(&daemon.state_dir);
     let lang = std::env::var("LANG").ok();
     let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
     info!(
@@ -91,6 +93,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let (orders_in, orders) = mpsc::channel(AHEAD);
     let (ended_in, ended) = mpsc::channel(AHEAD);
     let (happenings_in, happenings) = mpsc::channel(AHEAD);
+    let (kept_in, kept) = mpsc::channel(AHEAD);
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -112,11 +115,12 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     };
     let (reports, readings) = hub::reports();
     parts.add("watch hub", hub::run(ensemble, changes, notices_in, reports, stop.clone()));
-    let scheduler = Scheduler::new(daemon.max_running, &adopted);
+    let heritage = Heritage { runs: adopted, applied: ledger.applied() };
+    let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     parts.add("scheduler", scheduler.run(notices, ended, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
-    parts.add("minder's link", minders.run(orders, outlets, stop.clone(), daemon.stop_children));
-    parts.add("journal", journal::keep(happenings));
+    parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
+    parts.add("journal", journal::keep(happenings, ledger, kept_in));
     parts.add_passing(announce_readiness(readings, stop.clone()));
 
     loop {

@@ -24,7 +24,7 @@ pub(super) fn fields(spec: &WatchSpec) -> Vec<(&'static str, Shown)> {
     let word = |word: &str| Shown::Word(word.to_owned());
     let span = |d| Shown::Word(duration::to_text(d));
     let (mode, max) = match spec.run_mode {
-        RunMode::Queue => (Mode::Queue, Shown::None),
+        RunMode::Queue { .. } => (Mode::Queue, Shown::None),
         RunMode::Discard => (Mode::Discard, Shown::None),
         RunMode::Parallel { max } => (Mode::Parallel, toml(Value::Integer(max.into()))),
     };

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use thiserror::Error;
 
 /// The definition of one `[[watch]]` table, with every default filled in.
@@ -31,6 +32,12 @@ pub struct WatchSpec {
     pub run_on_load: RunOnLoad,
     /// What an update does while a run is still going on.
     pub run_mode: RunMode,
+    /// When an update is run.
+    pub pacing: Pacing,
+    /// What is done after a failed run.
+    pub retries: Retries,
+    /// What is done when the last attempt failed.
+    pub on_failure: OnFailure,
     /// The user the child runs as; `None`: the daemon's.
     pub uid: Option<UserRef>,
     /// The group the child runs as; `None`: the primary group of `uid`, or the daemon's.
@@ -254,15 +261,51 @@ impl TryFrom<&str> for Script {
 pub enum RunOnLoad {
     /// It does.
     Always,
+    /// It does if the znode differs from what the ledger says was last applied.
+    IfChanged,
     /// It does not: only what changes afterwards.
     Never,
+}
+
+/// When an update is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pacing {
+    /// How long no other update must have come; ten times as long is the most.
+    pub settle: Duration,
+    /// A part of this, the host's own, is waited.
+    pub splay: Duration,
+    /// The least time between two starts.
+    pub min_interval: Duration,
+}
+
+/// What is done after a failed run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// How often the same update is tried again.
+    pub count: u32,
+    /// How long to wait before the first of them; it doubles.
+    pub delay: Duration,
+    /// How long to wait at the most.
+    pub max_delay: Duration,
+}
+
+/// What is done when the last attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The watch goes on with the next update.
+    Keep,
+    /// The watch runs nothing until it is resumed or its definition changes.
+    Stop,
 }
 
 /// What an update does while a run of the same watch is still going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunMode {
     /// It waits, and of several that wait only the newest is run.
-    Queue,
+    Queue {
+        /// What is sent to the running process group meanwhile.
+        notify_signal: Option<Signal>,
+    },
     /// It is dropped.
     Discard,
     /// It runs beside the others.
@@ -344,6 +387,25 @@ pub enum OnDelete {
     Run,
 }
 
+/// Reads a signal as people write it: `HUP`, `SIGHUP`, `hup` or `1`.
+///
+/// # Errors
+/// When it is none of Linux' standard signals.
+pub fn signal(text: &str) -> Result<Signal, SignalError> {
+    let upper = text.trim().to_ascii_uppercase();
+    let found = match upper.parse::<i32>() {
+        Ok(number) => Signal::try_from(number).ok(),
+        Err(_) if upper.starts_with("SIG") => upper.parse().ok(),
+        Err(_) => format!("SIG{upper}").parse().ok(),
+    };
+    found.ok_or_else(|| SignalError(text.to_owned()))
+}
+
+/// A text that is not a signal.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("'{0}' is not a signal; write one as \"HUP\", \"SIGHUP\" or 1")]
+pub struct SignalError(String);
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -393,6 +455,15 @@ mod tests {
         assert_eq!(Script::try_from("\n#!/bin/sh"), Err(ScriptError::NoInterpreter));
         assert_eq!(Script::try_from("#!\n"), Err(ScriptError::NoInterpreter));
         assert_eq!(Script::try_from("#!sh"), Err(ScriptError::RelativeInterpreter("sh".into())));
+    }
+
+    #[test]
+    fn a_signal_has_many_spellings() {
+        for text in ["HUP", "SIGHUP", "sighup", "1", " hup "] {
+            assert_eq!(signal(text), Ok(Signal::SIGHUP), "{text:?}");
+        }
+        assert!(signal("NOPE").is_err());
+        assert!(signal("0").is_err());
     }
 
     #[test]

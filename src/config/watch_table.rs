@@ -11,8 +11,8 @@ use toml::de::DeTable;
 use super::keys;
 use super::reader::{Reader, Value};
 use super::spec::{
-    Command, GroupRef, OnDelete, Output, RunMode, RunOnLoad, Umask, UserRef, WatchName, WatchSpec, WatchType,
-    ZnodePath,
+    Command, GroupRef, OnDelete, OnFailure, Output, Pacing, Retries, RunMode, RunOnLoad, Umask, UserRef,
+    WatchName, WatchSpec, WatchType, ZnodePath,
 };
 use super::values;
 use super::words::{self, Mode};
@@ -21,6 +21,10 @@ use super::words::{self, Mode};
 const MAX_PARALLEL: u32 = 32;
 /// How long after the SIGTERM the SIGKILL comes if the file doesn't say.
 const KILL_AFTER: Duration = Duration::from_secs(5);
+/// How long before the first retry if the file doesn't say.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long before a retry at the most if the file doesn't say.
+const RETRY_MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// What `[defaults]` says: a value for any key that a watch may leave out.
 ///
@@ -173,7 +177,7 @@ fn run_mode(
                 let message = "max_parallel has a meaning only with run_mode = \"PARALLEL\"";
                 r.report_with_help(span, message, "set that too, or leave max_parallel out");
             }
-            if mode == Mode::Queue { RunMode::Queue } else { RunMode::Discard }
+            if mode == Mode::Queue { RunMode::Queue { notify_signal: None } } else { RunMode::Discard }
         }
         Mode::Parallel => {
             RunMode::Parallel { max: own.max_parallel.or(defaults.max_parallel).unwrap_or(MAX_PARALLEL) }
@@ -201,6 +205,9 @@ fn spec(
         pipe_stdin: own.pipe_stdin.or(d.pipe_stdin).unwrap_or(true),
         run_on_load: own.run_on_load.or(d.run_on_load).unwrap_or(RunOnLoad::Always),
         run_mode,
+        pacing: Pacing::default(),
+        retries: Retries { count: 0, delay: RETRY_DELAY, max_delay: RETRY_MAX_DELAY },
+        on_failure: OnFailure::Keep,
         uid: own.uid.or(d.uid),
         gid: own.gid.or(d.gid),
         timeout: own.timeout.or(d.timeout),

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,9 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{
+    Gid, Pid, Uid, chdir, dup2_stderr, dup2_stdout, getppid, setgroups, setresgid, setresuid, setsid,
+};
 
 use crate::minder::{cgroup, records, signals};
 use crate::run::protocol::Identity;
@@ -61,6 +63,8 @@ pub struct Program {
     pub cgroup: Option<PathBuf>,
     /// Where it leaves word that it is there, and what it says there.
     pub record: (PathBuf, Vec<u8>),
+    /// Its parent.
+    pub minder: Pid,
 }
 
 /// How far a child came that could not be started.
@@ -173,7 +177,7 @@ impl Failure {
 /// Becomes the program. Where that fails, says so through `failures` and exits.
 pub fn run(program: &Program, stdin: BorrowedFd, output: BorrowedFd, failures: BorrowedFd) -> ! {
     // A panic must not unwind into the minder's loop, of which this process has a copy.
-    let attempt = std::panic::AssertUnwindSafe(|| become_program(program, stdin, output));
+    let attempt = std::panic::AssertUnwindSafe(|| become_program(program, stdin, output, failures));
     let failure = match std::panic::catch_unwind(attempt) {
         Ok(Err(failure)) => failure,
         Ok(Ok(never)) => match never {},
@@ -188,13 +192,27 @@ fn become_program(
     program: &Program,
     stdin: BorrowedFd,
     output: BorrowedFd,
+    failures: BorrowedFd,
 ) -> Result<std::convert::Infallible, Failure> {
     let at = |stage| move |errno| Failure { stage, errno };
     // First, so that one which is to be ended already can be.
     forget_signals();
     setsid().map_err(at(Stage::Session))?;
+    for (from, to) in [(stdin, 0), (output, 1), (output, 2)] {
+        // SAFETY: the three standard descriptors are always open here and nobody owns them.
+        Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
+    }
+    // Before anything that may take its time, such as a folder on a server that does not answer: what the
+    // minder closes has to be closed. The pipe that tells of a failure is closed by the exec.
+    close_all_but(failures).map_err(at(Stage::Descriptors))?;
     // Neither is worth more than the run: without them it is only harder to find.
     let _ = records::write_own(&program.record.0, &program.record.1);
+    if getppid() != program.minder {
+        // Who looked for what the minder left may have looked before the record was there, and have the
+        // run started again.
+        let _ = std::fs::remove_file(&program.record.0);
+        return Err(Failure { stage: Stage::Session, errno: Errno::ECHILD });
+    }
     if let Some(cgroup) = &program.cgroup {
         let _ = std::fs::write(cgroup::entrance(cgroup), "0");
     }
@@ -204,15 +222,10 @@ fn become_program(
     // As the daemon's user, like any service manager does: the log folders are not the run's user's.
     let appended = program.append_to.as_deref().map(open_to_append).transpose();
     let appended = appended.map_err(at(Stage::OpenOutput))?;
-    let output = appended.as_ref().map_or(output, AsFd::as_fd);
-    for (from, to) in [(stdin, 0), (output, 1), (output, 2)] {
-        // SAFETY: the three standard descriptors are always open here and nobody owns them.
-        Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
+    if let Some(file) = appended {
+        dup2_stdout(&file).map_err(at(Stage::Descriptors))?;
+        dup2_stderr(&file).map_err(at(Stage::Descriptors))?;
     }
-    // All else is closed by the exec, the pipe that tells of its failure too.
-    // SAFETY: takes plain numbers.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    Errno::result(closed).map_err(at(Stage::Descriptors))?;
 
     match &program.identity {
         Some(identity) => become_user(identity)?,
@@ -222,6 +235,19 @@ fn become_program(
     }
     chdir(&program.directory).map_err(at(Stage::Directory))?;
     Err(Failure { stage: Stage::Execute, errno: execute(program) })
+}
+
+/// Closes every descriptor but the standard ones and `kept`.
+fn close_all_but(kept: BorrowedFd) -> Result<(), Errno> {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: takes plain numbers. What owns these descriptors is never used or dropped in this
+            // process, which ends or becomes another program.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
 }
 
 /// Every signal as it is at the start of the world: the default action, and none blocked.
@@ -271,8 +297,13 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
         };
         let held = || nix::unistd::getgroups().map(sorted).map_err(at(Stage::Groups));
         wanted = sorted(wanted);
-        // Also lets a daemon that is not root run children as the user that it is.
-        if held()? != wanted {
+        // A daemon that is not root may run children as the user that it is. Whether that one's group is among
+        // the supplementary ones too, as the user database has it and not every login does, gives no right.
+        let with_group = |groups: Vec<Gid>| sorted([groups, vec![gid]].concat());
+        let is_held = uid == Uid::effective()
+            && gid == Gid::effective()
+            && with_group(held()?) == with_group(wanted.clone());
+        if held()? != wanted && (!is_held || Uid::effective().is_root()) {
             setgroups(&wanted).map_err(at(Stage::Groups))?;
             if held()? != wanted {
                 return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });

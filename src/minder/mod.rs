@@ -22,7 +22,6 @@ pub mod stdin;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -37,24 +36,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use crate::minder::cgroup::Cgroups;
 use crate::minder::records::{Named, Records};
 use crate::minder::script::Scripts;
-use crate::run::protocol::Executable;
-
-/// The folder of the minders' sockets below the run folder. Each is named for its minder's process id.
-pub const FOLDER: &str = "minder";
-
-/// The binary that this process runs.
-///
-/// # Errors
-/// When `/proc` is not there.
-pub fn executable() -> io::Result<Executable> {
-    let file = fs::metadata("/proc/self/exe")?;
-    Ok(Executable {
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-        device: file.dev(),
-        inode: file.ino(),
-        changed_ns: file.ctime().saturating_mul(1_000_000_000).saturating_add(file.ctime_nsec()),
-    })
-}
+use crate::run::executable::executable;
 
 /// Runs a minder whose socket is in `folder`, until there is neither a daemon nor a child. Its stdout is
 /// closed as soon as a daemon can connect.

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::minder::life::Life;
 use crate::minder::output::Output;
-use crate::minder::processes::{age, hold};
+use crate::minder::processes::{age, hold, signal_group, signal_held};
 use crate::minder::reap::Death;
 use crate::minder::records::{Named, Record};
 use crate::minder::spawn::{FailurePipe, Spawned};
@@ -132,8 +132,8 @@ impl Run {
 
     /// A run of which another minder has left the end and the last of the output.
     #[must_use]
-    pub fn ended(end: End, output: &Bytes, now: Instant) -> Self {
-        let mut run = Self {
+    pub fn ended(end: End, output: Output, now: Instant) -> Self {
+        Self {
             id: end.run,
             about: end.about.clone(),
             kill_after: Duration::ZERO,
@@ -141,12 +141,10 @@ impl Run {
             started_ms: end.started_ms,
             script: None,
             cgroup: None,
-            output: Output::default(),
+            output,
             pipe: None,
             state: State::Ended { end: Box::new(end), linger_until: now, noted: false },
-        };
-        run.output.push(output);
-        run
+        }
     }
 
     fn ended_without(record: Record, pid: Option<i32>, ending: Ending, now: Instant) -> Self {
@@ -209,6 +207,16 @@ impl Run {
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
         self.main().map(Main::pid)
+    }
+
+    /// Sends a signal to its process group. Of a run that is not this minder's child only its main process is
+    /// sure to be meant, and only that is sent it.
+    pub fn signal_group(&self, signal: Signal) {
+        match self.main() {
+            Some(Main::Child { pid, .. }) => signal_group(*pid, signal),
+            Some(Main::Orphan { handle, .. }) => signal_held(handle, signal),
+            None => {}
+        }
     }
 
     /// The cgroup that it has to itself.

@@ -26,6 +26,7 @@ impl Run<'_> {
     pub fn about(&self) -> About {
         About {
             watch: self.spec.name.to_string(),
+            znode: self.spec.znode.to_string(),
             event: self.update.event,
             version: self.update.version,
             attempt: self.attempt,

@@ -5,6 +5,7 @@
 //! loop that performs what they decide.
 
 pub mod order;
+pub mod pace;
 pub mod places;
 pub mod scheduler;
 pub mod step;

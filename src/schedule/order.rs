@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::watch::update::Update;
+use crate::watch::update::{Update, Version};
 
 /// Names one run on this host, also across restarts of the daemon; later runs have greater ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,6 +85,13 @@ pub enum Order {
         /// 1 for the first try of an update.
         attempt: u32,
     },
+    /// Send a signal to a run's process group, if it goes on.
+    Signal {
+        /// Which one.
+        run: RunId,
+        /// What is sent.
+        signal: Signal,
+    },
 }
 
 /// A run that has ended.
@@ -94,12 +101,23 @@ pub struct Ended {
     pub run: RunId,
     /// Whose.
     pub watch: WatchName,
+    /// What it was given: the znode, and the state that it had.
+    pub given: Applied,
     /// How.
     pub outcome: Outcome,
     /// What it used; unknown for a run that could not be waited for.
     pub usage: Option<Usage>,
     /// From its start to its end.
     pub lasted: Duration,
+}
+
+/// A state of a znode that a run was given. Of one that ended well it is what the watch has applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Which znode.
+    pub znode: String,
+    /// Its state.
+    pub version: Version,
 }
 
 /// What a run used, its children included as far as it waited for them: `getrusage(2)`.

@@ -1,14 +1,15 @@
-//! The loop that performs what `step` decides: it owns the watches, the places and the ids of runs.
+//! The loop that performs what `step` decides: it owns the watches, the places, the timers and the ids of
+//! runs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::schedule::order::{Adopted, Ended, Order, RunIds};
+use crate::schedule::order::{Adopted, Applied, Ended, Order, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
 use crate::watch::update::{Notice, Update};
@@ -19,8 +20,12 @@ const ORDERS_AHEAD: usize = 256;
 /// Turns updates and exits into orders, for all watches of the host.
 #[derive(Debug)]
 pub struct Scheduler {
+    host: String,
     watches: HashMap<WatchName, Entry>,
+    /// What was applied before this daemon started. Taken out once a definition has asked for it.
+    applied: HashMap<WatchName, Applied>,
     places: Places,
+    timers: BTreeSet<(Instant, WatchName)>,
     ids: RunIds,
     orders: VecDeque<Order>,
 }
@@ -30,23 +35,35 @@ struct Entry {
     watch: Watch,
     /// `None` where only a run is left of it.
     spec: Option<Arc<WatchSpec>>,
+    /// When its timer goes off.
+    timer: Option<Instant>,
+}
+
+/// What an earlier daemon has left.
+#[derive(Debug, Default)]
+pub struct Heritage {
+    /// The runs that go on.
+    pub runs: Vec<Adopted>,
+    /// What each watch last applied.
+    pub applied: HashMap<WatchName, Applied>,
 }
 
 impl Scheduler {
-    /// A scheduler for a host with `max_running` places, on which the `adopted` runs go on already.
+    /// A scheduler for the host of this name, with `max_running` places.
     #[must_use]
-    pub fn new(max_running: usize, adopted: &[Adopted]) -> Self {
+    pub fn new(host: String, max_running: usize, heritage: Heritage) -> Self {
+        let Heritage { runs, applied } = heritage;
         let mut watches: HashMap<WatchName, Entry> = HashMap::new();
-        for left in adopted {
-            watches
-                .entry(left.watch.clone())
-                .and_modify(|entry| entry.watch.adopt(left.run))
-                .or_insert_with(|| Entry { watch: Watch::adopted(left.run), spec: None });
+        for left in &runs {
+            watches.entry(left.watch.clone()).or_insert_with(Entry::new).watch.adopt(left.run);
         }
         Self {
+            host,
             watches,
-            places: Places::new(max_running, adopted.len()),
-            ids: RunIds::after(adopted.iter().map(|left| left.run)),
+            applied,
+            places: Places::new(max_running, runs.len()),
+            timers: BTreeSet::new(),
+            ids: RunIds::after(runs.iter().map(|left| left.run)),
             orders: VecDeque::new(),
         }
     }
@@ -62,106 +79,160 @@ impl Scheduler {
         orders: mpsc::Sender<Order>,
     ) {
         loop {
+            let timer = self.timers.first().map(|(at, _)| tokio::time::Instant::from_std(*at));
             tokio::select! {
                 biased;
-                Some(end) = ended.recv() => self.hear_end(&end, SystemTime::now()),
+                Some(end) = ended.recv() => self.hear_end(&end, now()),
                 place = orders.reserve(), if !self.orders.is_empty() => match place {
                     Ok(place) => if let Some(order) = self.orders.pop_front() { place.send(order) },
                     Err(_) => return,
                 },
+                () = tokio::time::sleep_until(timer.unwrap_or_else(tokio::time::Instant::now)), if timer.is_some() => {
+                    self.hear_time(now());
+                }
                 Some(notice) = notices.recv(), if self.orders.len() < ORDERS_AHEAD => {
-                    self.hear_notice(notice, SystemTime::now());
+                    self.hear_notice(notice, now());
                 }
                 else => return,
             }
+            self.fill_places(now(), SystemTime::now());
         }
     }
 
-    fn hear_end(&mut self, end: &Ended, wall: SystemTime) {
+    fn hear_end(&mut self, end: &Ended, now: Instant) {
         self.places.give_back();
-        if let Some(entry) = self.watches.get_mut(&end.watch) {
-            let _ = entry.watch.step(Input::Ended(end.run));
-            self.settle(&end.watch);
+        let Some(entry) = self.watches.get_mut(&end.watch) else { return };
+        let of_same_znode = entry.spec.as_ref().is_some_and(|spec| spec.znode.as_str() == end.given.znode);
+        let input = Input::Ended {
+            run: end.run,
+            well: end.outcome.is_success(),
+            given: of_same_znode.then_some(end.given.version),
+        };
+        match entry.watch.step(now, input) {
+            Decision::Retry { after, attempt } => {
+                info!(watch = %end.watch, ?after, attempt, "the same update will be tried again");
+            }
+            Decision::Stopped => {
+                warn!(watch = %end.watch, "stopped: the last attempt failed and on_failure is stop");
+            }
+            Decision::Nothing | Decision::Accepted { .. } | Decision::Dropped(_) | Decision::Start { .. } => {
+            }
         }
-        self.fill_places(wall);
+        self.follow_up(&end.watch, now);
     }
 
-    fn hear_notice(&mut self, notice: Notice, wall: SystemTime) {
+    fn hear_time(&mut self, now: Instant) {
+        while let Some((at, name)) = self.timers.first().cloned().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, name.clone()));
+            let Some(entry) = self.watches.get_mut(&name) else { continue };
+            entry.timer = None;
+            let _ = entry.watch.step(now, Input::Time);
+            self.follow_up(&name, now);
+        }
+    }
+
+    fn hear_notice(&mut self, notice: Notice, now: Instant) {
         let name = match notice {
-            Notice::Watched(spec) => {
-                let name = spec.name.clone();
-                let policy = Policy::from(&*spec);
-                match self.watches.get_mut(&name) {
-                    Some(entry) => {
-                        let _ = entry.watch.step(Input::Defined(policy));
-                        entry.spec = Some(spec);
-                    }
-                    None => {
-                        let entry = Entry { watch: Watch::new(policy), spec: Some(spec) };
-                        self.watches.insert(name.clone(), entry);
-                    }
-                }
-                name
-            }
+            Notice::Watched(spec) => self.define(spec, now),
             Notice::Missing(name) => {
                 debug!(watch = %name, "the znode does not exist yet");
                 name
             }
             Notice::Updated(name, update) => {
-                self.hear_update(&name, update);
+                self.hear_update(&name, update, now);
                 name
             }
             Notice::Unwatched(name) => {
                 if let Some(entry) = self.watches.get_mut(&name) {
-                    let _ = entry.watch.step(Input::Undefined);
+                    let _ = entry.watch.step(now, Input::Undefined);
                     entry.spec = None;
                 }
                 name
             }
         };
-        self.settle(&name);
-        self.fill_places(wall);
+        self.follow_up(&name, now);
     }
 
-    fn hear_update(&mut self, name: &WatchName, update: Update) {
+    fn define(&mut self, spec: Arc<WatchSpec>, now: Instant) -> WatchName {
+        let name = spec.name.clone();
+        let policy = Policy::new(&spec, &self.host);
+        let applied = self.applied.remove(&name).filter(|applied| applied.znode == spec.znode.as_str());
+        let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
+        let applied = applied.map(|applied| applied.version);
+        let _ = entry.watch.step(now, Input::Defined { policy, applied });
+        entry.spec = Some(spec);
+        name
+    }
+
+    fn hear_update(&mut self, name: &WatchName, update: Update, now: Instant) {
         let Some(entry) = self.watches.get_mut(name) else { return };
         let (event, zxid) = (update.event, update.version.mzxid);
         let zxid = format_args!("{zxid:#x}");
-        match entry.watch.step(Input::Updated(update)) {
-            Decision::Accepted { instead_of: Some(older) } => {
-                let older = format_args!("{older:#x}");
-                debug!(watch = %name, %event, zxid, older, "update takes the place of one that waits");
+        match entry.watch.step(now, Input::Updated(update)) {
+            Decision::Accepted { instead_of, notify } => {
+                match instead_of {
+                    Some(older) => {
+                        let older = format_args!("{older:#x}");
+                        debug!(watch = %name, %event, zxid, older, "update takes the place of one that waits");
+                    }
+                    None => debug!(watch = %name, %event, zxid, "update"),
+                }
+                if let Some((signal, runs)) = notify {
+                    self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
+                }
             }
             Decision::Dropped(Reason::Discarded) => {
                 info!(watch = %name, %event, zxid, "update discarded: a run goes on and run_mode is DISCARD");
             }
-            Decision::Dropped(Reason::OnLoad | Reason::OnDelete)
-            | Decision::Accepted { instead_of: None }
-            | Decision::Nothing
-            | Decision::Start(_) => debug!(watch = %name, %event, zxid, "update"),
+            Decision::Dropped(why @ (Reason::OnLoad | Reason::OnDelete)) => {
+                debug!(watch = %name, %event, zxid, ?why, "update is not run");
+            }
+            Decision::Nothing | Decision::Start { .. } | Decision::Retry { .. } | Decision::Stopped => {}
         }
     }
 
-    /// After each step of a watch: it is put in the line, or forgotten, if that is what it came to.
-    fn settle(&mut self, name: &WatchName) {
-        let Some(entry) = self.watches.get(name) else { return };
-        if entry.watch.wants_place() {
+    /// After each step of a watch: it is put in the line, or woken later, or forgotten, as it came to be.
+    fn follow_up(&mut self, name: &WatchName, now: Instant) {
+        let Some(entry) = self.watches.get_mut(name) else { return };
+        if entry.watch.wants_place(now) {
             self.places.want(name);
-        } else if entry.watch.is_over() {
+        }
+        let timer = entry.watch.wake_at().filter(|at| *at > now);
+        if timer != entry.timer {
+            if let Some(old) = entry.timer.take() {
+                self.timers.remove(&(old, name.clone()));
+            }
+            if let Some(new) = timer {
+                self.timers.insert((new, name.clone()));
+            }
+            entry.timer = timer;
+        }
+        if entry.watch.is_over() {
             self.watches.remove(name);
         }
     }
 
-    fn fill_places(&mut self, wall: SystemTime) {
+    fn fill_places(&mut self, now: Instant, wall: SystemTime) {
         while let Some(name) = self.places.next_turn() {
             let Some(entry) = self.watches.get_mut(&name) else { continue };
             let Some(spec) = entry.spec.clone() else { continue };
             let run = self.ids.next(wall);
-            if let Decision::Start(update) = entry.watch.step(Input::Place(run)) {
+            if let Decision::Start { update, attempt } = entry.watch.step(now, Input::Place(run)) {
                 self.places.take();
-                self.orders.push_back(Order::Start { run, spec, update, attempt: 1 });
+                self.orders.push_back(Order::Start { run, spec, update, attempt });
             }
-            self.settle(&name);
+            self.follow_up(&name, now);
         }
     }
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self { watch: Watch::new(), spec: None, timer: None }
+    }
+}
+
+/// The time as the timers have it, which a test can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -1,30 +1,62 @@
-//! What one watch does about what it is told: a state, an input, what follows. Pure.
+//! What one watch does about what it is told: a state, an input, what follows. Pure; time is an argument.
 //!
 //! Promises P1 (the last update gets a run), P2 (no two runs of a QUEUE or DISCARD watch overlap) and P3
 //! (nothing runs without a reason) are decided here and nowhere else.
+//!
+//! An update settles, waits for its delay, then for a place on the host, then runs; after a failure it waits
+//! again. Each run mode is a rule about the one line in which updates wait, so that a definition whose mode
+//! changes needs no rule of its own.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
-use crate::config::spec::{OnDelete, RunMode, RunOnLoad, WatchSpec, ZnodePath};
+use nix::sys::signal::Signal;
+
+use crate::config::spec::{
+    OnDelete, OnFailure, Pacing, Retries, RunMode, RunOnLoad, WatchSpec, WatchType, ZnodePath,
+};
 use crate::schedule::order::RunId;
+use crate::schedule::pace::{retry_delay, splay_of};
 use crate::watch::update::{Event, Update, Version};
+
+/// How many times `settle` an update is held back at the most.
+const SETTLE_AT_MOST: u32 = 10;
 
 /// What of a definition matters to the decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    znode: ZnodePath,
+    source: Source,
     run_mode: RunMode,
     run_on_load: RunOnLoad,
     on_delete: OnDelete,
+    /// Its `splay` is this host's own part of it.
+    pacing: Pacing,
+    retries: Retries,
+    on_failure: OnFailure,
 }
 
-impl From<&WatchSpec> for Policy {
-    fn from(spec: &WatchSpec) -> Self {
+/// What is watched. Definitions that differ in it have no update in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The znode.
+    pub znode: ZnodePath,
+    /// What of it.
+    pub watch_type: WatchType,
+}
+
+impl Policy {
+    /// The policy of a definition on the host of this name.
+    #[must_use]
+    pub fn new(spec: &WatchSpec, host: &str) -> Self {
+        let splay = splay_of(spec.pacing.splay, host, spec.name.as_str());
         Self {
-            znode: spec.znode.clone(),
+            source: Source { znode: spec.znode.clone(), watch_type: spec.watch_type },
             run_mode: spec.run_mode,
             run_on_load: spec.run_on_load,
             on_delete: spec.on_delete,
+            pacing: Pacing { splay, ..spec.pacing },
+            retries: spec.retries,
+            on_failure: spec.on_failure,
         }
     }
 }
@@ -36,7 +68,42 @@ pub struct Watch {
     policy: Option<Policy>,
     /// The last state of the znode that the watch was told of.
     seen: Option<Version>,
+    /// The last state of the znode that a run ended well with.
+    applied: Option<Version>,
+    gate: Gate,
+    settling: Option<Settling>,
+    last_start: Option<Instant>,
+    /// The number of the last job.
+    last_number: u64,
     state: State,
+}
+
+/// Whether the watch may start runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Somebody has paused it.
+    Paused,
+    /// Its last attempt failed, and `on_failure` is `stop`.
+    Stopped,
+}
+
+/// An update that waits until no other one has come for a while.
+#[derive(Debug)]
+struct Settling {
+    update: Update,
+    first: Instant,
+    last: Instant,
+}
+
+/// An update that is to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Job {
+    /// Later updates have greater ones. The line is in this order.
+    number: u64,
+    update: Update,
+    attempt: u32,
+    not_before: Instant,
 }
 
 /// Where a watch is.
@@ -45,11 +112,14 @@ enum State {
     /// Nothing runs and nothing is to be run.
     #[default]
     Idle,
-    /// Nothing runs; these, of which there is at least one, are to be run as soon as the host has a place.
-    Waiting(VecDeque<Update>),
+    /// Nothing runs; these, of which there is at least one, are to be run.
+    Waiting(VecDeque<Job>),
     /// At least one run goes on. More than one also where the run mode was PARALLEL until just now.
-    Running { runs: BTreeSet<RunId>, waiting: VecDeque<Update> },
+    Running { runs: Runs, waiting: VecDeque<Job> },
 }
+
+/// The runs that go on, with what each of them runs; `None`: an earlier daemon has started it.
+type Runs = BTreeMap<RunId, Option<Job>>;
 
 /// What a watch is told.
 #[derive(Debug)]
@@ -59,11 +129,29 @@ pub enum Input {
     /// The host has a place for one run, which will have this id.
     Place(RunId),
     /// A run has ended.
-    Ended(RunId),
-    /// It has this definition from now on.
-    Defined(Policy),
+    Ended {
+        /// Which one.
+        run: RunId,
+        /// Whether it did what it was for.
+        well: bool,
+        /// What it was given, if that was of the znode that the watch is about now.
+        given: Option<Version>,
+    },
+    /// A moment has come that `wake_at` named, or any other.
+    Time,
+    /// It has this definition from now on. `applied` is what the ledger says of it.
+    Defined {
+        /// The definition.
+        policy: Policy,
+        /// What was applied to the same znode by a run that ended well, perhaps of an earlier daemon.
+        applied: Option<Version>,
+    },
     /// It is no longer defined.
     Undefined,
+    /// It is to start no more runs until it is resumed.
+    Pause,
+    /// It is to go on after a pause, or after it was stopped by a failure.
+    Resume,
 }
 
 /// What follows from an input.
@@ -72,15 +160,31 @@ pub enum Input {
 pub enum Decision {
     /// Nothing.
     Nothing,
-    /// The update will be run. `instead_of` is one that waited and will not be, since this one is newer.
+    /// The update will be run.
     Accepted {
-        /// The zxid of the update that it takes the place of.
+        /// The zxid of one that waited and will not be run, since this one is newer.
         instead_of: Option<i64>,
+        /// The signal that these runs are sent, since they may want to know.
+        notify: Option<(Signal, Vec<RunId>)>,
     },
     /// The update will not be run, and why.
     Dropped(Reason),
     /// Start a run with the place that was offered.
-    Start(Update),
+    Start {
+        /// What it is told.
+        update: Update,
+        /// Which attempt it is, from 1.
+        attempt: u32,
+    },
+    /// The run failed, and its update is tried again.
+    Retry {
+        /// After this time.
+        after: Duration,
+        /// As this attempt.
+        attempt: u32,
+    },
+    /// The last attempt failed, and the watch runs nothing until it is resumed or its definition changes.
+    Stopped,
 }
 
 /// Why an update is not run.
@@ -88,44 +192,52 @@ pub enum Decision {
 pub enum Reason {
     /// `run_mode` is DISCARD and a run goes on.
     Discarded,
-    /// `run_on_load` is off and this was the first look.
+    /// This was the first look, and `run_on_load` does not ask for a run.
     OnLoad,
     /// `on_delete` is `ignore` and the znode went away.
     OnDelete,
 }
 
 impl Watch {
-    /// A watch with a definition that nothing was told of yet, and with the runs that an earlier daemon
-    /// left behind.
+    /// A watch of which nothing is known yet.
     #[must_use]
-    pub fn new(policy: Policy) -> Self {
-        Self { policy: Some(policy), seen: None, state: State::Idle }
+    pub fn new() -> Self {
+        Self {
+            policy: None,
+            seen: None,
+            applied: None,
+            gate: Gate::Open,
+            settling: None,
+            last_start: None,
+            last_number: 0,
+            state: State::Idle,
+        }
     }
 
-    /// A watch of which nothing is known but that a run of it goes on.
-    #[must_use]
-    pub fn adopted(run: RunId) -> Self {
-        Self { policy: None, seen: None, state: State::of(BTreeSet::from([run]), VecDeque::new()) }
-    }
-
-    /// Takes note of one more run that goes on.
+    /// Takes note of a run that an earlier daemon has left behind.
     pub fn adopt(&mut self, run: RunId) {
         let (mut runs, waiting) = self.state.take();
-        runs.insert(run);
+        runs.insert(run, None);
         self.state = State::of(runs, waiting);
     }
 
-    /// Whether it would start a run if it had a place.
+    /// Whether it would start a run now if it had a place.
     #[must_use]
-    pub fn wants_place(&self) -> bool {
-        match (&self.state, self.policy.as_ref().map(|policy| policy.run_mode)) {
-            (State::Idle, _) | (_, None) => false,
-            (State::Waiting(_), Some(_)) => true,
-            (State::Running { .. }, Some(RunMode::Queue | RunMode::Discard)) => false,
-            (State::Running { runs, waiting }, Some(RunMode::Parallel { max })) => {
-                !waiting.is_empty() && runs.len() < max as usize
-            }
-        }
+    pub fn wants_place(&self, now: Instant) -> bool {
+        self.ready_at().is_some_and(|at| at <= now)
+    }
+
+    /// When it wants to hear of the time: something that settles will have, or something that waits can run.
+    /// In the past where it only waits for a place.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.settles_at().into_iter().chain(self.ready_at()).min()
+    }
+
+    /// What the watch was paused or stopped by, for those who ask.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.gate != Gate::Open
     }
 
     /// Whether it can be forgotten: it has no definition and nothing runs.
@@ -135,101 +247,257 @@ impl Watch {
     }
 
     /// Decides.
-    pub fn step(&mut self, input: Input) -> Decision {
+    pub fn step(&mut self, now: Instant, input: Input) -> Decision {
+        self.settle(now);
+        let decision = self.decide(now, input);
+        // A definition may have shortened the time that it takes.
+        self.settle(now);
+        decision
+    }
+
+    fn decide(&mut self, now: Instant, input: Input) -> Decision {
         match input {
-            Input::Defined(policy) => {
-                self.define(policy);
+            Input::Time => Decision::Nothing,
+            Input::Defined { policy, applied } => {
+                self.define(policy, applied);
                 Decision::Nothing
             }
             Input::Undefined => {
-                self.policy = None;
-                self.seen = None;
                 let (runs, _) = self.state.take();
-                self.state = State::of(runs, VecDeque::new());
+                *self = Self {
+                    state: State::of(runs, VecDeque::new()),
+                    last_start: self.last_start,
+                    ..Self::new()
+                };
                 Decision::Nothing
             }
-            Input::Updated(update) => self.update(update),
-            Input::Place(run) => self.start(run),
-            Input::Ended(run) => {
-                self.end(run);
+            Input::Pause => {
+                if self.gate == Gate::Open {
+                    self.gate = Gate::Paused;
+                }
                 Decision::Nothing
             }
+            Input::Resume => {
+                self.gate = Gate::Open;
+                Decision::Nothing
+            }
+            Input::Updated(update) => self.update(now, update),
+            Input::Place(run) => self.start(now, run),
+            Input::Ended { run, well, given } => self.end(now, run, well, given),
         }
     }
 
-    fn define(&mut self, policy: Policy) {
-        let (runs, waiting) = self.state.take();
-        let same_znode = self.policy.as_ref().is_some_and(|old| old.znode == policy.znode);
-        let keep = match (same_znode, policy.run_mode) {
-            (false, _) => VecDeque::new(),
-            (true, RunMode::Parallel { .. }) => waiting,
-            // The newest stands for the others under these.
-            (true, RunMode::Queue | RunMode::Discard) => {
-                waiting.into_iter().next_back().into_iter().collect()
+    /// When the first of what waits can run, were there a place; `None`: not before something else happens.
+    fn ready_at(&self) -> Option<Instant> {
+        let policy = self.policy.as_ref()?;
+        let waiting = match (&self.state, policy.run_mode, self.gate) {
+            (State::Idle, _, _) | (_, _, Gate::Paused | Gate::Stopped) => return None,
+            (State::Waiting(waiting), _, Gate::Open) => waiting,
+            (State::Running { .. }, RunMode::Queue { .. } | RunMode::Discard, Gate::Open) => return None,
+            (State::Running { runs, waiting }, RunMode::Parallel { max }, Gate::Open) => {
+                if runs.len() >= max as usize {
+                    return None;
+                }
+                waiting
             }
         };
-        if !same_znode {
-            self.seen = None;
-        }
-        self.policy = Some(policy);
-        self.state = State::of(runs, keep);
+        let first = waiting.iter().map(|job| job.not_before).min()?;
+        let interval_over = self.last_start.and_then(|last| last.checked_add(policy.pacing.min_interval));
+        Some(interval_over.map_or(first, |over| over.max(first)))
     }
 
-    fn update(&mut self, mut update: Update) -> Decision {
+    fn settles_at(&self) -> Option<Instant> {
+        let Settling { first, last, .. } = self.settling.as_ref()?;
+        let settle = self.policy.as_ref()?.pacing.settle;
+        Some((*last + settle).min(*first + settle * SETTLE_AT_MOST))
+    }
+
+    /// Puts what has settled in the line.
+    fn settle(&mut self, now: Instant) {
+        if self.settles_at().is_some_and(|at| at <= now)
+            && let Some(settled) = self.settling.take()
+        {
+            let _ = self.enqueue(now, settled.update);
+        }
+    }
+
+    fn define(&mut self, policy: Policy, applied: Option<Version>) {
+        let (runs, mut waiting) = self.state.take();
+        let same_source = self.policy.as_ref().is_some_and(|old| old.source == policy.source);
+        if !same_source {
+            self.seen = None;
+            self.applied = None;
+            self.settling = None;
+            waiting.clear();
+        } else if !matches!(policy.run_mode, RunMode::Parallel { .. }) {
+            // The newest stands for the others; not for one that is newer and was started before it.
+            waiting.retain(|job| job.number == self.last_number);
+        }
+        self.applied = self.applied.or(applied);
+        if self.gate == Gate::Stopped {
+            self.gate = Gate::Open;
+        }
+        self.policy = Some(policy);
+        self.state = State::of(runs, waiting);
+    }
+
+    fn update(&mut self, now: Instant, mut update: Update) -> Decision {
         let Some(policy) = &self.policy else { return Decision::Nothing };
         let seen = self.seen.replace(update.version);
-        let run_mode = policy.run_mode;
         match update.event {
-            Event::Loaded if policy.run_on_load == RunOnLoad::Never => match seen {
+            Event::Loaded => match policy.run_on_load {
+                RunOnLoad::Always => {}
                 // What was written while the definition changed is an update like any other.
-                Some(seen) if seen != update.version => update.event = Event::Changed,
-                Some(_) | None => return Decision::Dropped(Reason::OnLoad),
+                _ if seen.is_some_and(|seen| seen != update.version) => update.event = Event::Changed,
+                _ if seen.is_some() => return Decision::Dropped(Reason::OnLoad),
+                RunOnLoad::IfChanged if self.applied != Some(update.version) => {}
+                // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
+                RunOnLoad::Never
+                    if matches!(policy.run_mode, RunMode::Queue { .. })
+                        && self.applied.is_some_and(|applied| applied != update.version) =>
+                {
+                    update.event = Event::Changed;
+                }
+                RunOnLoad::IfChanged | RunOnLoad::Never => return Decision::Dropped(Reason::OnLoad),
             },
             Event::Deleted if policy.on_delete == OnDelete::Ignore => {
                 return Decision::Dropped(Reason::OnDelete);
             }
-            Event::Loaded | Event::Created | Event::Changed | Event::Deleted => {}
+            Event::Created | Event::Changed | Event::Deleted => {}
         }
-        match (&mut self.state, run_mode) {
-            (State::Idle, _) => {
-                self.state = State::Waiting(VecDeque::from([update]));
-                Decision::Accepted { instead_of: None }
+        let notify = match (&self.state, policy.run_mode) {
+            (State::Running { .. }, RunMode::Discard) => return Decision::Dropped(Reason::Discarded),
+            (State::Running { runs, .. }, RunMode::Queue { notify_signal: Some(signal) }) => {
+                Some((signal, runs.keys().copied().collect()))
             }
-            (State::Running { .. }, RunMode::Discard) => Decision::Dropped(Reason::Discarded),
-            (State::Waiting(waiting) | State::Running { waiting, .. }, RunMode::Queue | RunMode::Discard) => {
-                let instead_of = waiting.pop_back().map(|older| older.version.mzxid);
-                waiting.push_back(update);
-                Decision::Accepted { instead_of }
+            (State::Idle | State::Waiting(_), _)
+            | (State::Running { .. }, RunMode::Queue { notify_signal: None } | RunMode::Parallel { .. }) => {
+                None
             }
-            (State::Waiting(waiting) | State::Running { waiting, .. }, RunMode::Parallel { .. }) => {
-                waiting.push_back(update);
-                Decision::Accepted { instead_of: None }
-            }
+        };
+        if policy.pacing.settle.is_zero() {
+            let instead_of = self.enqueue(now, update);
+            return Decision::Accepted { instead_of, notify };
         }
+        let first = self.settling.as_ref().map_or(now, |settling| settling.first);
+        let older = self.settling.replace(Settling { update, first, last: now });
+        Decision::Accepted { instead_of: older.map(|older| older.update.version.mzxid), notify }
     }
 
-    fn start(&mut self, run: RunId) -> Decision {
-        if !self.wants_place() {
+    /// Puts an update in the line. Returns the zxid of one that waited and that it stands for too.
+    fn enqueue(&mut self, now: Instant, update: Update) -> Option<i64> {
+        let policy = self.policy.as_ref()?;
+        self.last_number += 1;
+        let not_before = now + policy.pacing.splay;
+        let mut job = Job { number: self.last_number, update, attempt: 1, not_before };
+        let (runs, mut waiting) = self.state.take();
+        let one_at_most = !matches!(policy.run_mode, RunMode::Parallel { .. });
+        let mut instead_of = None;
+        if one_at_most && let Some(older) = waiting.pop_back() {
+            instead_of = Some(older.update.version.mzxid);
+            // Its delay is for the watch, not for each update: one that came often enough would never run.
+            // A retry's delay is not, since it is not this update that failed.
+            if older.attempt == 1 {
+                job.not_before = older.not_before.min(job.not_before);
+            }
+        }
+        waiting.push_back(job);
+        self.state = State::of(runs, waiting);
+        instead_of
+    }
+
+    fn start(&mut self, now: Instant, run: RunId) -> Decision {
+        if !self.wants_place(now) {
             return Decision::Nothing;
         }
         let (mut runs, mut waiting) = self.state.take();
-        let first = waiting.pop_front();
-        if first.is_some() {
-            runs.insert(run);
+        // The oldest of those that can: one that waits for its retry does not hold up the others.
+        let first = waiting.iter().position(|job| job.not_before <= now);
+        let job = first.and_then(|first| waiting.remove(first));
+        if let Some(job) = &job {
+            runs.insert(run, Some(job.clone()));
+            self.last_start = Some(now);
         }
         self.state = State::of(runs, waiting);
-        first.map_or(Decision::Nothing, Decision::Start)
+        job.map_or(Decision::Nothing, |Job { update, attempt, .. }| Decision::Start { update, attempt })
     }
 
-    fn end(&mut self, run: RunId) {
-        let (mut runs, waiting) = self.state.take();
-        runs.remove(&run);
+    fn end(&mut self, now: Instant, run: RunId, well: bool, given: Option<Version>) -> Decision {
+        let (mut runs, mut waiting) = self.state.take();
+        let mut decision = Decision::Nothing;
+        if let (Some(job), Some(policy)) = (runs.remove(&run), &self.policy) {
+            if well {
+                self.applied = given.or(self.applied);
+                // A run that an earlier daemon has left behind did what the first look was about to.
+                if policy.run_on_load != RunOnLoad::Always && job.is_none() {
+                    waiting.retain(|job| Some(job.update.version) != given);
+                }
+            } else {
+                // Also one that was started already: beside the last of the runs of a watch that was PARALLEL.
+                let newer_queued =
+                    job.as_ref().map_or(!waiting.is_empty(), |job| job.number < self.last_number);
+                let is_newest = !newer_queued && self.settling.is_none();
+                match after_failure(policy, job, is_newest, run, now) {
+                    AfterFailure::Retry { after, job } => {
+                        decision = Decision::Retry { after, attempt: job.attempt };
+                        // Among several, one that is tried again is older than what came meanwhile.
+                        let at = waiting.partition_point(|other| other.number < job.number);
+                        waiting.insert(at, job);
+                    }
+                    AfterFailure::Stop if self.gate == Gate::Open => {
+                        self.gate = Gate::Stopped;
+                        decision = Decision::Stopped;
+                    }
+                    AfterFailure::Stop | AfterFailure::GoOn => {}
+                }
+            }
+        }
         self.state = State::of(runs, waiting);
+        decision
+    }
+}
+
+/// What is done after a run has failed.
+enum AfterFailure {
+    Retry { after: Duration, job: Job },
+    Stop,
+    GoOn,
+}
+
+/// `job` is `None` where an earlier daemon started the run: its contents are not known, and it is not tried
+/// again.
+fn after_failure(
+    policy: &Policy,
+    job: Option<Job>,
+    is_newest: bool,
+    run: RunId,
+    now: Instant,
+) -> AfterFailure {
+    let is_parallel = matches!(policy.run_mode, RunMode::Parallel { .. });
+    if !is_newest && !is_parallel {
+        // What is newer is a new beginning, not the end of this one's attempts.
+        return AfterFailure::GoOn;
+    }
+    match (job, policy.on_failure) {
+        (Some(job), _) if job.attempt <= policy.retries.count => {
+            let Retries { delay, max_delay, .. } = policy.retries;
+            let after = retry_delay(delay, max_delay, job.attempt, run.as_u64());
+            let attempt = job.attempt.saturating_add(1);
+            AfterFailure::Retry { after, job: Job { attempt, not_before: now + after, ..job } }
+        }
+        (_, OnFailure::Stop) => AfterFailure::Stop,
+        (_, OnFailure::Keep) => AfterFailure::GoOn,
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl State {
-    fn of(runs: BTreeSet<RunId>, waiting: VecDeque<Update>) -> Self {
+    fn of(runs: Runs, waiting: VecDeque<Job>) -> Self {
         match (runs.is_empty(), waiting.is_empty()) {
             (true, true) => Self::Idle,
             (true, false) => Self::Waiting(waiting),
@@ -238,14 +506,21 @@ impl State {
     }
 
     /// What runs and what waits; `Idle` is left behind.
-    fn take(&mut self) -> (BTreeSet<RunId>, VecDeque<Update>) {
+    fn take(&mut self) -> (Runs, VecDeque<Job>) {
         match std::mem::take(self) {
             Self::Idle => Default::default(),
-            Self::Waiting(waiting) => (BTreeSet::new(), waiting),
+            Self::Waiting(waiting) => (Runs::new(), waiting),
             Self::Running { runs, waiting } => (runs, waiting),
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod played;
+
+#[cfg(test)]
+mod histories;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -12,9 +12,12 @@ use super::process::Process;
 pub fn minders(run_dir: &Path, program: &Path) -> Vec<Process> {
     let Ok(entries) = fs::read_dir(run_dir.join("minder")) else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.path().file_stem()?.to_str()?.parse().ok());
-    pids.filter_map(Process::find)
-        .filter(|minder| minder.is_alive() && minder.program().as_deref() == Some(program))
-        .collect()
+    // Where the program has been replaced meanwhile, the link to it says so behind its path.
+    let executes = |minder: &Process| {
+        let executed = minder.program().map(|path| path.to_string_lossy().into_owned());
+        executed.is_some_and(|path| path.starts_with(&*program.to_string_lossy()))
+    };
+    pids.filter_map(Process::find).filter(|minder| minder.is_alive() && executes(minder)).collect()
 }
 
 /// Ends them at once, with what they run.

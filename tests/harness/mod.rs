@@ -16,7 +16,7 @@ pub mod watch_file;
 pub mod zookeeper;
 
 pub use client::Client;
-pub use daemon::{Daemon, twitcher};
+pub use daemon::{Daemon, install, twitcher};
 pub use folder::Folder;
 pub use gate::Gate;
 pub use journal::Journal;

@@ -269,3 +269,21 @@ fn a_watch_that_is_not_enabled_runs_nothing_until_it_is() {
     test.daemon.write_watch("more.toml", watch(&more, "more").key("enabled", true));
     more.expect(&["more 1"]);
 }
+
+#[test]
+fn p8_a_config_folder_that_comes_after_the_daemon_is_read() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("late-folder");
+    Client::connect(&zookeeper).create("/value", "0");
+    let runs = Journal::new(&folder, "runs");
+    let builder = Daemon::builder(&folder, &zookeeper);
+    let watches = folder.join("watches");
+    fs::remove_dir(&watches).expect("an empty folder to go");
+    let mut daemon = builder.start();
+    daemon.minder();
+    fs::create_dir(&watches).expect("a folder");
+    fs::set_permissions(&watches, Permissions::from_mode(0o755)).expect("a folder");
+    daemon.write_watch("value.toml", watch(&runs, "value"));
+    runs.expect(&["value 0"]);
+    assert!(daemon.is_running());
+}

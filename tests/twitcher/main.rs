@@ -16,6 +16,7 @@ mod harness;
 
 mod cgroups;
 mod children;
+mod documents;
 mod environment;
 mod examples;
 mod existence;
@@ -31,6 +32,7 @@ mod resources;
 mod run_modes;
 mod scripts;
 mod servers;
+mod starting;
 mod stdin;
 mod stopping;
 mod timeouts;

@@ -1,6 +1,8 @@
 //! What an update does while a run goes on, seen through the order in which children append lines.
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, install, shared_chroot,
+};
 
 /// A watch whose runs wait at a gate, and ten updates during the first of them.
 struct TenUpdates {
@@ -109,6 +111,24 @@ fn more_parallel_runs_than_max_parallel_wait_for_their_turn_oldest_first() {
 }
 
 #[test]
+fn no_more_children_run_at_once_than_the_settings_say() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("max-running");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let command = [runs.append("start"), gate.pass(), runs.append("end")].join("\n");
+    let watches = WatchFile::watch("/value", &command).and("/value", &command).and("/value", &command);
+    let _daemon = Daemon::builder(&folder, &zookeeper)
+        .settings("[daemon]\nmax_running = 1\n")
+        .watch("value.toml", watches)
+        .start();
+    runs.expect(&["start"]);
+    gate.open();
+    runs.expect(&["start", "end", "start", "end", "start", "end"]);
+}
+
+#[test]
 fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
     let folder = Folder::new();
     let zookeeper = shared_chroot("burst");
@@ -144,8 +164,17 @@ fn p1_p2_a_run_that_outlives_a_stopped_daemon_is_waited_for_by_the_next() {
     a_run_that_outlives_its_daemon_is_waited_for(|daemon| assert_eq!(daemon.stop().code(), Some(0)));
 }
 
+#[test]
+fn p1_p2_a_run_that_outlives_an_upgrade_of_the_program_is_waited_for_by_the_next() {
+    a_run_that_outlives_its_daemon_is_waited_for(|daemon| {
+        assert_eq!(daemon.stop().code(), Some(0));
+        install(&daemon.folder().join("twitcher"));
+    });
+}
+
 fn a_run_that_outlives_its_daemon_is_waited_for(end: impl FnOnce(&mut Daemon)) {
     let folder = Folder::new();
+    install(&folder.join("twitcher"));
     let zookeeper = shared_chroot("outlive");
     let client = Client::connect(&zookeeper);
     client.create("/value", "0");
@@ -156,7 +185,10 @@ fn a_run_that_outlives_its_daemon_is_waited_for(end: impl FnOnce(&mut Daemon)) {
     let watches = WatchFile::watch("/value", &command.join("\n"))
         .and("/value", &seen.append("$(cat)"))
         .key("run_mode", "\"PARALLEL\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .program(&folder.join("twitcher"))
+        .watch("value.toml", watches)
+        .start();
     runs.wait_for(1);
     seen.wait_for(1);
     end(&mut daemon);

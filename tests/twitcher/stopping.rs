@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 
+use crate::harness::process::Process;
 use crate::harness::{
     Client, DEADLINE, Daemon, Folder, Gate, Journal, Server, WatchFile, eventually, shared_chroot, twitcher,
 };
@@ -122,4 +123,27 @@ fn a_daemon_that_is_stopped_keeps_what_it_ran_from_being_lost() {
     runs.expect(&["0", "1", "2"]);
     client.set("/value", "3");
     runs.expect(&["0", "1", "2", "3"]);
+}
+
+#[test]
+fn p6_a_daemon_that_is_to_end_its_children_when_it_stops_does_and_asks_them_first() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("stop-children");
+    Client::connect(&zookeeper).create("/value", "0");
+    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let commands = [
+        format!("trap '{}' TERM", runs.append("asked")),
+        runs.append("$$"),
+        format!("while :; do {}; done", gate.pass()),
+    ];
+    let watch = WatchFile::watch("/value", &commands.join("\n")).key("kill_after", "\"1s\"");
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .settings("[daemon]\nstop_children = true\n")
+        .watch("value.toml", watch)
+        .start();
+    let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
+    let child = Process::find(pid).expect("a child");
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(!child.is_alive());
+    assert_eq!(runs.lines()[1..], ["asked"]);
 }

@@ -29,7 +29,7 @@ fn two_lines_are_a_watch() {
     assert_eq!(spec.name.as_str(), "git");
     assert_eq!(spec.description, "git");
     assert_eq!(spec.command, Command::Argv(vec!["git".into(), "pull".into()]));
-    assert_eq!(spec.run_mode, RunMode::Queue);
+    assert_eq!(spec.run_mode, RunMode::Queue { notify_signal: None });
     assert_eq!(spec.run_on_load, RunOnLoad::Always);
     assert_eq!((spec.timeout, spec.kill_after), (None, Duration::from_secs(5)));
     assert!(spec.pipe_stdin && spec.enabled);
@@ -68,7 +68,7 @@ fn the_defaults_stand_for_what_a_watch_leaves_out() {
     assert_eq!(first.uid, Some(UserRef::Name("git".into())));
     assert_eq!(first.env.iter().map(|(k, v)| format!("{k}{v}")).collect::<String>(), "A1B3");
     assert_eq!(second.timeout, Some(Duration::from_secs(1)));
-    assert_eq!(second.run_mode, RunMode::Queue);
+    assert_eq!(second.run_mode, RunMode::Queue { notify_signal: None });
 }
 
 #[test]

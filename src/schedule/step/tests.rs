@@ -1,80 +1,21 @@
-//! `step` against the promises: examples first, then random histories.
-
-use std::time::SystemTime;
-
-use bytes::Bytes;
-use proptest::prelude::*;
+//! `step` by example. Random histories are in `histories`.
 
 use super::*;
-use crate::schedule::order::RunIds;
+use crate::schedule::step::played::{Played, policy, update};
 
-fn policy(run_mode: RunMode) -> Policy {
-    Policy {
-        znode: ZnodePath::try_from("/a").unwrap(),
-        run_mode,
-        run_on_load: RunOnLoad::Always,
-        on_delete: OnDelete::Ignore,
-    }
-}
+const SECOND: Duration = Duration::from_secs(1);
 
-fn update(event: Event, mzxid: i64) -> Update {
-    Update { event, version: Version { czxid: 1, mzxid, version: 0 }, contents: Bytes::new() }
-}
-
-/// A watch with a host that always has a place; collects the zxids of what it starts.
-struct Played {
-    watch: Watch,
-    ids: RunIds,
-    running: Vec<(RunId, i64)>,
-    started: Vec<i64>,
-    most_at_once: usize,
-}
-
-impl Played {
-    fn new(policy: Policy) -> Self {
-        Self {
-            watch: Watch::new(policy),
-            ids: RunIds::after([]),
-            running: vec![],
-            started: vec![],
-            most_at_once: 0,
-        }
-    }
-
-    fn tell(&mut self, input: Input) -> Decision {
-        let decision = self.watch.step(input);
-        while self.watch.wants_place() {
-            let run = self.ids.next(SystemTime::UNIX_EPOCH);
-            if let Decision::Start(update) = self.watch.step(Input::Place(run)) {
-                self.running.push((run, update.version.mzxid));
-                self.started.push(update.version.mzxid);
-            }
-        }
-        self.most_at_once = self.most_at_once.max(self.running.len());
-        decision
-    }
-
-    fn update(&mut self, mzxid: i64) -> Decision {
-        self.tell(Input::Updated(update(Event::Changed, mzxid)))
-    }
-
-    fn end_one(&mut self) {
-        if !self.running.is_empty() {
-            let (run, _) = self.running.remove(0);
-            let _ = self.tell(Input::Ended(run));
-        }
-    }
+fn queue() -> RunMode {
+    RunMode::Queue { notify_signal: None }
 }
 
 #[test]
 fn ten_updates_during_a_queue_run_make_one_more_with_the_tenth() {
-    let mut played = Played::new(policy(RunMode::Queue));
+    let mut played = Played::new(policy(queue()));
     for mzxid in 0..=10 {
         let _ = played.update(mzxid);
     }
-    while !played.running.is_empty() {
-        played.end_one();
-    }
+    played.end_all();
     assert_eq!(played.started, [0, 10]);
 }
 
@@ -85,7 +26,7 @@ fn ten_updates_during_a_discard_run_make_none() {
     for mzxid in 1..=10 {
         assert_eq!(played.update(mzxid), Decision::Dropped(Reason::Discarded));
     }
-    played.end_one();
+    played.end_all();
     assert_eq!(played.started, [0]);
 }
 
@@ -96,58 +37,74 @@ fn ten_updates_during_a_parallel_run_make_ten_more_in_order() {
         let _ = played.update(mzxid);
     }
     assert_eq!(played.started, [0, 1, 2, 3]);
-    while !played.running.is_empty() {
-        played.end_one();
-    }
+    played.end_all();
     assert_eq!(played.started, (0..=10).collect::<Vec<_>>());
     assert_eq!(played.most_at_once, 4);
 }
 
 #[test]
 fn a_discard_watch_that_waits_for_a_place_takes_the_newest_contents() {
-    let mut watch = Watch::new(policy(RunMode::Discard));
-    let _ = watch.step(Input::Updated(update(Event::Changed, 1)));
-    let decision = watch.step(Input::Updated(update(Event::Changed, 2)));
-    assert_eq!(decision, Decision::Accepted { instead_of: Some(1) });
-    let run = RunIds::after([]).next(SystemTime::UNIX_EPOCH);
-    assert_eq!(watch.step(Input::Place(run)), Decision::Start(update(Event::Changed, 2)));
+    let mut played = Played::without_places(policy(RunMode::Discard));
+    let _ = played.update(1);
+    assert_eq!(played.update(2), Decision::Accepted { instead_of: Some(1), notify: None });
+    played.give_places();
+    assert_eq!(played.started, [2]);
 }
 
 #[test]
 fn a_first_look_is_not_run_where_run_on_load_is_off() {
-    let mut played = Played::new(Policy { run_on_load: RunOnLoad::Never, ..policy(RunMode::Queue) });
-    let decision = played.tell(Input::Updated(update(Event::Loaded, 7)));
-    assert_eq!(decision, Decision::Dropped(Reason::OnLoad));
+    let mut played = Played::new(Policy { run_on_load: RunOnLoad::Never, ..policy(queue()) });
+    assert_eq!(played.tell(Input::Updated(update(Event::Loaded, 7))), Decision::Dropped(Reason::OnLoad));
     let _ = played.update(8);
     assert_eq!(played.started, [8]);
 }
 
 #[test]
+fn a_first_look_is_run_if_the_ledger_says_otherwise() {
+    let applied = |mzxid| Some(update(Event::Loaded, mzxid).version);
+    for (run_on_load, ledger, started) in [
+        (RunOnLoad::IfChanged, None, 1),
+        (RunOnLoad::IfChanged, applied(6), 1),
+        (RunOnLoad::IfChanged, applied(7), 0),
+        (RunOnLoad::Never, None, 0),
+        (RunOnLoad::Never, applied(7), 0),
+        // P1: it came while no daemon was there.
+        (RunOnLoad::Never, applied(6), 1),
+        (RunOnLoad::Always, applied(7), 1),
+    ] {
+        let policy = Policy { run_on_load, ..policy(queue()) };
+        let mut played = Played::with_ledger(policy, ledger);
+        let _ = played.tell(Input::Updated(update(Event::Loaded, 7)));
+        assert_eq!(played.started.len(), started, "{run_on_load:?} {ledger:?}");
+    }
+}
+
+#[test]
 fn an_update_is_not_lost_when_the_definition_changes_at_the_same_time() {
-    let quiet = Policy { run_on_load: RunOnLoad::Never, ..policy(RunMode::Queue) };
+    let quiet = Policy { run_on_load: RunOnLoad::Never, ..policy(queue()) };
     let mut played = Played::new(quiet.clone());
     let _ = played.tell(Input::Updated(update(Event::Loaded, 7)));
-    let _ = played.tell(Input::Defined(quiet.clone()));
+    played.define(quiet.clone());
     // Written between the last look under the old definition and the first under the new one.
     let _ = played.tell(Input::Updated(update(Event::Loaded, 8)));
     assert_eq!(played.started, [8]);
 
-    // One that waits behind a run is kept, and replaced by what is newer.
+    // One that waits behind a run is kept.
     let _ = played.update(9);
-    let _ = played.tell(Input::Defined(quiet.clone()));
+    played.define(quiet);
     let _ = played.tell(Input::Updated(update(Event::Loaded, 9)));
-    played.end_one();
+    played.end_all();
     assert_eq!(played.started, [8, 9]);
 }
 
 #[test]
 fn what_waited_for_another_znode_is_forgotten() {
-    let mut played = Played::new(policy(RunMode::Queue));
+    let mut played = Played::new(policy(queue()));
     let _ = played.update(1);
     let _ = played.update(2);
-    let elsewhere = Policy { znode: ZnodePath::try_from("/b").unwrap(), ..policy(RunMode::Queue) };
-    let _ = played.tell(Input::Defined(elsewhere));
-    played.end_one();
+    let source = Source { znode: ZnodePath::try_from("/b").unwrap(), watch_type: WatchType::Data };
+    played.define(Policy { source, ..policy(queue()) });
+    played.end_all();
     assert_eq!(played.started, [1]);
 }
 
@@ -157,122 +114,187 @@ fn a_queue_watch_that_was_parallel_waits_for_all_of_its_runs() {
     for mzxid in 1..=3 {
         let _ = played.update(mzxid);
     }
-    let _ = played.tell(Input::Defined(policy(RunMode::Queue)));
+    played.define(policy(queue()));
     let _ = played.update(4);
     for _ in 0..2 {
-        played.end_one();
+        let _ = played.end_one(true);
         assert_eq!(played.started, [1, 2, 3]);
     }
-    played.end_one();
+    let _ = played.end_one(true);
     assert_eq!(played.started, [1, 2, 3, 4]);
 }
 
 #[test]
 fn a_run_that_an_earlier_daemon_left_behind_is_waited_for() {
-    let mut ids = RunIds::after([]);
-    let old = ids.next(SystemTime::UNIX_EPOCH);
-    let mut watch = Watch::adopted(old);
-    assert!(!watch.is_over());
-    let _ = watch.step(Input::Defined(policy(RunMode::Queue)));
-    let _ = watch.step(Input::Updated(update(Event::Loaded, 1)));
-    assert!(!watch.wants_place());
-    let _ = watch.step(Input::Ended(old));
-    assert!(watch.wants_place());
+    let mut played = Played::adopting(policy(queue()), 1);
+    let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+    assert!(played.started.is_empty());
+    let _ = played.end_one(true);
+    assert_eq!(played.started, [1]);
+}
+
+#[test]
+fn what_a_run_of_an_earlier_daemon_has_applied_is_not_run_again_only_since_the_daemon_is_new() {
+    for (well, started) in [(true, 0), (false, 1)] {
+        let policy = Policy { run_on_load: RunOnLoad::IfChanged, ..policy(queue()) };
+        let mut played = Played::adopting(policy, 1);
+        let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+        let _ = played.end_one(well);
+        assert_eq!(played.started.len(), started, "ended well: {well}");
+    }
 }
 
 #[test]
 fn a_watch_that_is_no_longer_defined_is_over_when_its_run_is() {
-    let mut played = Played::new(policy(RunMode::Queue));
+    let mut played = Played::new(policy(queue()));
     let _ = played.update(1);
     let _ = played.update(2);
     let _ = played.tell(Input::Undefined);
     assert!(!played.watch.is_over());
-    played.end_one();
+    let _ = played.end_one(true);
     assert!(played.watch.is_over());
     assert_eq!(played.started, [1]);
 }
 
 #[test]
 fn a_deletion_is_run_only_where_it_is_asked_for() {
-    let mut played = Played::new(policy(RunMode::Queue));
+    let mut played = Played::new(policy(queue()));
     let _ = played.update(1);
-    played.end_one();
-    let decision = played.tell(Input::Updated(update(Event::Deleted, 1)));
-    assert_eq!(decision, Decision::Dropped(Reason::OnDelete));
-    let _ = played.tell(Input::Defined(Policy { on_delete: OnDelete::Run, ..policy(RunMode::Queue) }));
-    let _ = played.tell(Input::Updated(update(Event::Deleted, 1)));
+    played.end_all();
+    let deletion = || Input::Updated(update(Event::Deleted, 1));
+    assert_eq!(played.tell(deletion()), Decision::Dropped(Reason::OnDelete));
+    played.define(Policy { on_delete: OnDelete::Run, ..policy(queue()) });
+    let _ = played.tell(deletion());
     assert_eq!(played.started, [1, 1]);
 }
 
-#[derive(Debug, Clone)]
-enum Happening {
-    Update,
-    End,
-    Redefine(RunMode),
-}
-
-fn run_mode() -> impl Strategy<Value = RunMode> {
-    prop_oneof![
-        Just(RunMode::Queue),
-        Just(RunMode::Discard),
-        (1u32..4).prop_map(|max| RunMode::Parallel { max })
-    ]
-}
-
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
-    let one = prop_oneof![
-        5 => Just(Happening::Update),
-        4 => Just(Happening::End),
-        1 => run_mode().prop_map(Happening::Redefine),
-    ];
-    prop::collection::vec(one, 0..60)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn p1_p2_p3_hold_over_any_history(first in run_mode(), history in happenings()) {
-        let mut mode = first;
-        let mut played = Played::new(policy(first));
-        let mut written = 0;
-        let mut owed = None;
-        for happening in history {
-            let ran_before = played.running.len();
-            let started_before = played.started.len();
-            match happening {
-                Happening::Update => {
-                    written += 1;
-                    let decision = played.update(written);
-                    let may_drop = mode == RunMode::Discard && ran_before > 0;
-                    prop_assert_eq!(decision == Decision::Dropped(Reason::Discarded), may_drop);
-                    if !may_drop {
-                        owed = Some(written);
-                    }
-                }
-                Happening::End => played.end_one(),
-                Happening::Redefine(other) => {
-                    mode = other;
-                    let quiet = Policy { run_on_load: RunOnLoad::Never, ..policy(mode) };
-                    let _ = played.tell(Input::Defined(quiet));
-                    let _ = played.tell(Input::Updated(update(Event::Loaded, written)));
-                }
-            }
-            // P2: under QUEUE and DISCARD nothing is started beside a run.
-            if !matches!(mode, RunMode::Parallel { .. }) && played.started.len() > started_before {
-                prop_assert_eq!(played.running.len(), 1);
-            }
-            if let RunMode::Parallel { max } = mode {
-                prop_assert!(played.running.len() <= (max as usize).max(ran_before));
-            }
+#[test]
+fn updates_that_come_in_quick_succession_are_run_once_when_they_have_settled() {
+    let pacing = Pacing { settle: SECOND, ..Pacing::default() };
+    for run_mode in [queue(), RunMode::Discard, RunMode::Parallel { max: 4 }] {
+        let mut played = Played::new(Policy { pacing, ..policy(run_mode) });
+        for mzxid in 1..=5 {
+            let _ = played.update(mzxid);
+            played.pass(SECOND / 2);
         }
-        while !played.running.is_empty() {
-            played.end_one();
-        }
-        // P1: the last update that did not come during a DISCARD run was run, and last.
-        prop_assert_eq!(played.started.last().copied(), owed);
-        // P3: no update was run twice, and none that was not made; each after the ones before it.
-        prop_assert!(played.started.windows(2).all(|two| two[0] < two[1]));
-        prop_assert!(played.started.iter().all(|zxid| (1..=written).contains(zxid)));
+        assert!(played.started.is_empty());
+        played.pass(SECOND / 2);
+        assert_eq!(played.started, [5], "{run_mode:?}");
     }
+}
+
+#[test]
+fn updates_that_never_settle_are_run_after_ten_times_as_long() {
+    let pacing = Pacing { settle: SECOND, ..Pacing::default() };
+    let mut played = Played::new(Policy { pacing, ..policy(queue()) });
+    for mzxid in 1..=25 {
+        let _ = played.update(mzxid);
+        played.pass(SECOND / 2);
+    }
+    assert_eq!(played.started, [20]);
+}
+
+#[test]
+fn the_delay_of_a_splay_is_one_for_the_watch_and_not_one_for_each_update() {
+    let pacing = Pacing { splay: SECOND * 3, ..Pacing::default() };
+    let mut played = Played::new(Policy { pacing, ..policy(queue()) });
+    for mzxid in 1..=6 {
+        let _ = played.update(mzxid);
+        played.pass(SECOND / 2);
+    }
+    assert_eq!(played.started, [6]);
+
+    let mut played = Played::new(Policy { pacing, ..policy(RunMode::Parallel { max: 9 }) });
+    let _ = played.update(1);
+    played.pass(SECOND);
+    let _ = played.update(2);
+    played.pass(SECOND * 2);
+    assert_eq!(played.started, [1]);
+    played.pass(SECOND);
+    assert_eq!(played.started, [1, 2]);
+}
+
+#[test]
+fn two_starts_are_an_interval_apart_and_what_comes_sooner_is_deferred() {
+    let pacing = Pacing { min_interval: SECOND * 10, ..Pacing::default() };
+    let mut played = Played::new(Policy { pacing, ..policy(queue()) });
+    let _ = played.update(1);
+    played.end_all();
+    let _ = played.update(2);
+    let _ = played.update(3);
+    played.pass(SECOND * 9);
+    assert_eq!(played.started, [1]);
+    played.pass(SECOND);
+    assert_eq!(played.started, [1, 3]);
+}
+
+#[test]
+fn a_failed_run_is_tried_again_with_growing_delays_and_then_given_up() {
+    let retries = Retries { count: 2, delay: SECOND, max_delay: SECOND * 60 };
+    let mut played = Played::new(Policy { retries, on_failure: OnFailure::Stop, ..policy(queue()) });
+    let _ = played.update(1);
+    for attempt in 2..=3 {
+        let Decision::Retry { after, attempt: found } = played.end_one(false) else { panic!() };
+        assert_eq!(found, attempt);
+        assert!(played.started.len() < attempt as usize);
+        played.pass(after);
+        assert_eq!(played.started.len(), attempt as usize);
+    }
+    assert_eq!(played.end_one(false), Decision::Stopped);
+    let _ = played.update(2);
+    played.pass(SECOND * 1000);
+    assert_eq!(played.started, [1, 1, 1]);
+    let _ = played.tell(Input::Resume);
+    assert_eq!(played.started, [1, 1, 1, 2]);
+}
+
+#[test]
+fn a_newer_update_ends_the_wait_for_a_retry_and_starts_a_new_count() {
+    let retries = Retries { count: 1, delay: SECOND * 60, max_delay: SECOND * 60 };
+    let mut played = Played::new(Policy { retries, ..policy(queue()) });
+    let _ = played.update(1);
+    assert!(matches!(played.end_one(false), Decision::Retry { attempt: 2, .. }));
+    let _ = played.update(2);
+    assert_eq!(played.started, [1, 2]);
+    assert!(matches!(played.end_one(false), Decision::Retry { attempt: 2, .. }));
+    // One that waits already when the run fails does so too.
+    played.pass(SECOND * 60);
+    let _ = played.update(3);
+    assert_eq!(played.end_one(false), Decision::Nothing);
+    assert_eq!(played.started, [1, 2, 2, 3]);
+}
+
+#[test]
+fn a_stopped_watch_goes_on_when_its_definition_changes() {
+    let stopping = Policy { on_failure: OnFailure::Stop, ..policy(queue()) };
+    let mut played = Played::new(stopping.clone());
+    let _ = played.update(1);
+    assert_eq!(played.end_one(false), Decision::Stopped);
+    assert!(played.watch.is_held());
+    played.define(stopping);
+    let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+    assert_eq!(played.started, [1, 1]);
+}
+
+#[test]
+fn an_update_during_a_pause_is_run_on_resume() {
+    let mut played = Played::new(policy(queue()));
+    let _ = played.tell(Input::Pause);
+    let _ = played.update(1);
+    let _ = played.update(2);
+    played.pass(SECOND);
+    assert!(played.started.is_empty());
+    let _ = played.tell(Input::Resume);
+    assert_eq!(played.started, [2]);
+}
+
+#[test]
+fn a_run_is_told_of_an_update_if_it_wants_to_be() {
+    let mut played = Played::new(policy(RunMode::Queue { notify_signal: Some(Signal::SIGHUP) }));
+    assert_eq!(played.update(1), Decision::Accepted { instead_of: None, notify: None });
+    let runs = played.running.iter().map(|(run, _)| *run).collect();
+    assert_eq!(
+        played.update(2),
+        Decision::Accepted { instead_of: None, notify: Some((Signal::SIGHUP, runs)) }
+    );
 }

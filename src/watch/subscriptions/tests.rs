@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::spec::{Command, OnDelete, Output, RunMode, RunOnLoad, Umask};
+use crate::config::spec::{Command, OnDelete, OnFailure, Output, Pacing, Retries, RunMode, RunOnLoad, Umask};
 use crate::watch::update::{Event, Version};
 
 fn spec(name: &str, znode: &str) -> Arc<WatchSpec> {
@@ -21,7 +21,10 @@ fn spec(name: &str, znode: &str) -> Arc<WatchSpec> {
         command: Command::Shell("true".to_owned()),
         pipe_stdin: true,
         run_on_load: RunOnLoad::Always,
-        run_mode: RunMode::Queue,
+        run_mode: RunMode::Queue { notify_signal: None },
+        pacing: Pacing::default(),
+        retries: Retries { count: 0, delay: Duration::ZERO, max_delay: Duration::ZERO },
+        on_failure: OnFailure::Keep,
         uid: None,
         gid: None,
         timeout: None,

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use twitcher::config::changes::Change;
 use twitcher::config::spec::{
-    Command, OnDelete, Output, RunMode, RunOnLoad, Umask, WatchName, WatchSpec, WatchType, ZnodePath,
+    Command, OnDelete, OnFailure, Output, Pacing, Retries, RunMode, RunOnLoad, Umask, WatchName, WatchSpec,
+    WatchType, ZnodePath,
 };
 use twitcher::watch::client::Client;
 use twitcher::watch::connection::Connection;
@@ -209,7 +210,10 @@ pub fn spec(name: &str, znode: &str) -> Arc<WatchSpec> {
         command: Command::Shell("true".to_owned()),
         pipe_stdin: true,
         run_on_load: RunOnLoad::Always,
-        run_mode: RunMode::Queue,
+        run_mode: RunMode::Queue { notify_signal: None },
+        pacing: Pacing::default(),
+        retries: Retries { count: 0, delay: Duration::ZERO, max_delay: Duration::ZERO },
+        on_failure: OnFailure::Keep,
         uid: None,
         gid: None,
         timeout: None,
