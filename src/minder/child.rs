@@ -30,7 +30,7 @@ use crate::run::protocol::Identity;
 const OPEN_FILES: u64 = 1024;
 
 /// How often a program that somebody has open for writing is tried again, and how long in between.
-const BUSY: (u32, Duration) = (50, Duration::from_millis(10));
+const BUSY: (u32, Duration) = (200, Duration::from_millis(10));
 
 /// `ioprio_set(2)`, which no C library declares: of a process, and none of its own.
 const IOPRIO_WHO_PROCESS: i32 = 1;

@@ -14,11 +14,13 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cgroups;
 mod children;
 mod documents;
 mod environment;
 mod examples;
 mod existence;
+mod hostile;
 mod inherit;
 mod loading;
 mod network;
@@ -28,6 +30,7 @@ mod poke;
 mod privileges;
 mod resources;
 mod run_modes;
+mod scripts;
 mod servers;
 mod starting;
 mod stdin;
