@@ -30,7 +30,7 @@ use crate::watch::session::Ensemble;
 /// machine of a shared file system.
 const SLOW_RESCAN: Duration = Duration::from_secs(60);
 
-/// How long readiness waits for ZooKeeper: a daemon that waits for its ensemble is a running one.
+/// How long readiness waits for ZooKeeper.
 const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 
 /// How many messages may wait between two of the pieces.
@@ -170,18 +170,31 @@ async fn reload(requests: &mpsc::Sender<ReloadRequest>) {
     tell_systemd(&[NotifyState::Ready]);
 }
 
+/// Says that the daemon is ready once all that it watches was looked at, and at the latest when that has taken
+/// too long: a daemon that waits for its ensemble is a running one.
 async fn announce_readiness(mut readings: Readings, stop: CancellationToken) {
-    let all_looked_at = readings.looked.wait_for(|looked| looked.is_complete());
-    let status = tokio::select! {
+    let looked = tokio::select! {
         () = stop.cancelled() => return,
-        looked = all_looked_at => match looked {
-            Ok(looked) => format!("watching {} znodes", looked.total),
-            Err(_) => return,
-        },
-        () = tokio::time::sleep(READY_AT_THE_LATEST) => "waiting for ZooKeeper".to_owned(),
+        looked = all_looked_at(&mut readings) => looked,
+        () = tokio::time::sleep(READY_AT_THE_LATEST) => {
+            let status = "waiting for ZooKeeper";
+            info!("ready: {status}");
+            tell_systemd(&[NotifyState::Ready, NotifyState::Status(status)]);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                looked = all_looked_at(&mut readings) => looked,
+            }
+        }
     };
+    let Some(total) = looked else { return };
+    let status = format!("watching {total} {}", if total == 1 { "znode" } else { "znodes" });
     info!("ready: {status}");
     tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// How many znodes are watched, once each was looked at; `None` when that will not be.
+async fn all_looked_at(readings: &mut Readings) -> Option<usize> {
+    readings.looked.wait_for(|looked| looked.is_complete()).await.ok().map(|looked| looked.total)
 }
 
 /// Says something to systemd, if it is there.
