@@ -151,3 +151,61 @@ fn an_override_that_is_wrong_is_named() {
         Some("TWITCHER_LOG: \"loud\" is not a log level")
     );
 }
+
+#[test]
+fn the_files_for_zookeeper_are_named_by_their_paths() {
+    let text = "[zookeeper]\ncredentials_file='/c'\ntls={ca='/ca.pem'}";
+    let zookeeper = parse(text).unwrap().zookeeper;
+    assert_eq!(zookeeper.credentials, Some("/c".into()));
+    assert_eq!(zookeeper.tls, Some(Tls { ca: "/ca.pem".into(), client: None }));
+    let text = "[zookeeper.tls]\nca='/ca.pem'\ncert='/cert.pem'\nkey='/key.pem'";
+    let client = Some(("/cert.pem".into(), "/key.pem".into()));
+    assert_eq!(parse(text).unwrap().zookeeper.tls, Some(Tls { ca: "/ca.pem".into(), client }));
+    let zookeeper = parse("").unwrap().zookeeper;
+    assert_eq!((zookeeper.credentials, zookeeper.tls), (None, None));
+}
+
+#[test]
+fn files_for_zookeeper_that_are_named_wrongly_are_told_what_would_be_right() {
+    let text = "\
+[zookeeper]
+credentials_file = 'zookeeper.credentials'
+tls = { ca = 'ca.pem', crt = '/c.pem', key = '/k.pem' }
+";
+    snapbox::assert_data_eq!(
+        problems(text),
+        snapbox::str![[r#"
+t.toml:2:20: error: credentials_file must be an absolute path: start it with '/'
+ 2 | credentials_file = 'zookeeper.credentials'
+   |                    ^^^^^^^^^^^^^^^^^^^^^^^
+t.toml:3:14: error: ca must be an absolute path: start it with '/'
+ 3 | tls = { ca = 'ca.pem', crt = '/c.pem', key = '/k.pem' }
+   |              ^^^^^^^^
+t.toml:3:24: error: unknown key "crt" in tls
+ 3 | tls = { ca = 'ca.pem', crt = '/c.pem', key = '/k.pem' }
+   |                        ^^^
+help: did you mean "cert"?
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        problems("[zookeeper]\ntls = { cert = '/c.pem' }"),
+        snapbox::str![[r#"
+t.toml:2:7: error: tls has no ca
+ 2 | tls = { cert = '/c.pem' }
+   |       ^^^^^^^^^^^^^^^^^^^
+help: add the certificate of who signed the servers', such as ca = "/etc/twitcher/ca.pem"
+t.toml:2:9: error: cert does nothing without its key
+ 2 | tls = { cert = '/c.pem' }
+   |         ^^^^
+help: add key, or leave cert out
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        problems("[zookeeper]\ntls = true"),
+        snapbox::str![[r#"
+t.toml:2:7: error: tls must be a table, not true
+ 2 | tls = true
+   |       ^^^^
+"#]]
+    );
+}
