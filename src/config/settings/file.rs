@@ -112,7 +112,7 @@ impl FileSettings {
             if section.keys.contains(&name) {
                 (section.read)(self, r, name, value);
             } else {
-                r.unknown_key(key.span(), name, section.name, section.keys, &[]);
+                r.unknown_key(key.span(), name, section.name, section.keys);
             }
         }
     }

@@ -81,7 +81,8 @@ target = 'syslogd'
 timout = 5
 name = 'x'
 timeout = 'soon'
-splay = 1
+splay = -1
+retry_delay = '2m'
 [metrics]
 listen = 'x'
 ";
@@ -127,11 +128,15 @@ t.toml:14:11: error: timeout: "soon" is not a duration
  14 | timeout = 'soon'
     |           ^^^^^^
 help: write a number of seconds, or text such as "90s", "1m 30s", "500ms" or "2h"
-t.toml:15:1: error: the key "splay" is not supported by this version of twitcher
- 15 | splay = 1
-    | ^^^^^
-t.toml:16:2: error: [metrics] is not supported by this version of twitcher
- 16 | [metrics]
+t.toml:15:9: error: splay must not be negative
+ 15 | splay = -1
+    |         ^^
+t.toml:16:15: error: retry_delay is 2m, more than retry_max_delay, which is 1m unless it is set
+ 16 | retry_delay = '2m'
+    |               ^^^^
+help: set retry_max_delay to 2m or more, or retry_delay to 1m or less
+t.toml:17:2: error: [metrics] is not supported by this version of twitcher
+ 17 | [metrics]
     |  ^^^^^^^
 "#]]
     );
