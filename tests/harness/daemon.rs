@@ -10,10 +10,17 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
+use super::minders::{end_minders, minders};
 use super::process::Process;
 use super::{DEADLINE, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_twitcher");
+
+/// Makes a copy of the program, in place of one that is there.
+pub fn install(destination: &Path) {
+    let _ = fs::remove_file(destination);
+    fs::copy(PROGRAM, destination).expect("a copy of the program");
+}
 
 /// The program, to be given arguments, with nothing of the tests' environment but the search path.
 pub fn twitcher() -> Command {
@@ -31,7 +38,10 @@ fn clean(command: &mut Command) {
 /// How a daemon is to be started.
 pub struct Builder {
     folder: PathBuf,
-    zkservers: String,
+    program: PathBuf,
+    servers: Vec<OsString>,
+    log: Vec<OsString>,
+    old_words: bool,
     settings: String,
     wrapper: Vec<OsString>,
     arguments: Vec<OsString>,
@@ -48,6 +58,30 @@ impl Builder {
     /// Puts a watch file in place before the daemon starts.
     pub fn watch(self, file: &str, toml: impl AsRef<str>) -> Self {
         write_watch(&self.folder, file, toml.as_ref());
+        self
+    }
+
+    /// Leaves it to the settings and the environment where ZooKeeper is.
+    pub fn without_servers(mut self) -> Self {
+        self.servers.clear();
+        self
+    }
+
+    /// Has it log there, with these arguments, and not to stderr.
+    pub fn logging(mut self, arguments: &[&str]) -> Self {
+        self.log = arguments.iter().map(Into::into).collect();
+        self
+    }
+
+    /// Writes the options as the twitcher of the 2010s had them.
+    pub fn in_old_words(mut self) -> Self {
+        self.old_words = true;
+        self
+    }
+
+    /// Executes the program from this copy of it.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
         self
     }
 
@@ -95,7 +129,10 @@ impl Daemon {
         }
         Builder {
             folder: folder.to_owned(),
-            zkservers: zkservers.to_owned(),
+            program: PROGRAM.into(),
+            servers: vec!["--zkservers".into(), zkservers.into()],
+            log: vec!["--log-to-stderr".into()],
+            old_words: false,
             settings: String::new(),
             wrapper: Vec::new(),
             arguments: Vec::new(),
@@ -107,15 +144,23 @@ impl Daemon {
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "this daemon runs already");
         let builder = &self.builder;
-        let mut words: Vec<OsString> = builder.wrapper.clone();
-        words.extend([PROGRAM.into(), "run".into()]);
         let at = |name: &str| builder.folder.join(name).into_os_string();
-        words.extend(["--config".into(), at("twitcher.toml")]);
-        words.extend(["--config-path".into(), at("watches")]);
-        words.extend(["--state-dir".into(), at("state")]);
-        words.extend(["--run-dir".into(), at("run")]);
-        words.extend(["--zkservers".into(), builder.zkservers.clone().into()]);
-        words.push("--log-to-stderr".into());
+        let mut options: Vec<OsString> = vec!["--config".into(), at("twitcher.toml")];
+        options.extend(["--config-path".into(), at("watches")]);
+        options.extend(["--state-dir".into(), at("state")]);
+        options.extend(["--run-dir".into(), at("run")]);
+        options.extend(builder.servers.iter().chain(&builder.log).cloned());
+        if builder.old_words {
+            for option in &mut options {
+                let text = option.to_string_lossy();
+                if let Some(word) = text.strip_prefix("--") {
+                    *option = format!("--{}", word.replace('-', "_")).into();
+                }
+            }
+        }
+        let mut words: Vec<OsString> = builder.wrapper.clone();
+        words.extend([builder.program.clone().into(), "run".into()]);
+        words.extend(options);
         words.extend(builder.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
         clean(&mut command);
@@ -149,6 +194,11 @@ impl Daemon {
     /// Takes a watch file out of the config folder.
     pub fn remove_watch(&self, file: &str) {
         fs::remove_file(self.watches().join(file)).expect("the watch file to go");
+    }
+
+    /// The folder that all of its files are in.
+    pub fn folder(&self) -> &Path {
+        &self.builder.folder
     }
 
     /// The config folder.
@@ -203,13 +253,9 @@ impl Daemon {
         })
     }
 
-    /// Every minder that listens in this run folder. Each has its pid in the name of its socket.
+    /// Every minder that listens in this daemon's run folder.
     pub fn minders(&self) -> Vec<Process> {
-        let Ok(entries) = fs::read_dir(self.run_dir().join("minder")) else { return Vec::new() };
-        let pids = entries.filter_map(|entry| entry.ok()?.path().file_stem()?.to_str()?.parse().ok());
-        pids.filter_map(Process::find)
-            .filter(|minder| minder.is_alive() && minder.program().as_deref() == Some(Path::new(PROGRAM)))
-            .collect()
+        minders(&self.run_dir(), &self.builder.program)
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -254,12 +300,7 @@ impl Drop for Daemon {
         if self.child.is_some() {
             self.kill();
         }
-        for minder in self.minders() {
-            // A stopped one starts nothing more while its children are ended.
-            minder.signal(Signal::SIGSTOP);
-            minder.children().into_iter().for_each(Process::end_group);
-            minder.signal(Signal::SIGKILL);
-        }
+        end_minders(&self.run_dir(), &self.builder.program);
         if thread::panicking() {
             eprintln!("--- log of the daemon in {}\n{}---", self.builder.folder.display(), self.log());
         }

@@ -67,3 +67,18 @@ pub fn eventually<L: Look>(
         }
     }
 }
+
+/// Looks again and again until it is so, and says whether it was before the deadline: for what must not
+/// panic, because it tidies up.
+pub fn within(deadline: Duration, mut look: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        if look() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        thread::sleep(POLL);
+    }
+}

@@ -47,7 +47,10 @@ root=$1 program=$2
 read -r line
 for process in /proc/[0-9]*; do
     pid=${process#/proc/}
-    [ "$(readlink "$process/exe")" = "$program" ] || continue
+    case $(readlink "$process/exe") in
+        "$program" | "$root"/*) ;;
+        *) continue ;;
+    esac
     tr '\0' '\n' <"$process/cmdline" | grep -qF -- "$root/" || continue
     kill -STOP "$pid"
     for child in $(cat "$process/task/$pid/children"); do

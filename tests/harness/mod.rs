@@ -9,13 +9,14 @@ pub mod daemon;
 pub mod folder;
 pub mod gate;
 pub mod journal;
+pub mod minders;
 pub mod process;
 pub mod proxy;
 pub mod watch_file;
 pub mod zookeeper;
 
 pub use client::Client;
-pub use daemon::{Daemon, twitcher};
+pub use daemon::{Daemon, install, twitcher};
 pub use folder::Folder;
 pub use gate::Gate;
 pub use journal::Journal;

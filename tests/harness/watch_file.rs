@@ -19,7 +19,13 @@ impl WatchFile {
 
     /// A watch of this znode that executes this program.
     pub fn program(znode: &str, command: &[&str]) -> Self {
-        Self(format!("[[watch]]\nznode = \"{znode}\"\ncommand = {command:?}\n"))
+        Self(String::new()).and_program(znode, command)
+    }
+
+    /// Another one in the same file.
+    pub fn and_program(mut self, znode: &str, command: &[&str]) -> Self {
+        write!(self.0, "[[watch]]\nznode = \"{znode}\"\ncommand = {command:?}\n").expect("text");
+        self
     }
 
     /// A key of the last watch. The value is TOML: text has its quotes.

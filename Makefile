@@ -1,0 +1,31 @@
+# Two commands to begin with: 'make demo' and 'make test'.
+
+# Where rustup puts it, for a shell that has not heard of it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help demo test lint build deps
+
+help:
+	@echo 'make demo    one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
+	@echo 'make test    every test, against a real ZooKeeper'
+	@echo 'make lint    formatting and lints'
+	@echo 'make build   the program, optimised, as target/release/twitcher'
+	@echo 'make deps    installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
+
+# Not optimised: that builds in half the time, and what the demo waits for is git and the network.
+demo: deps
+	cargo build --locked --bin twitcher --example demo
+	@cargo run --quiet --locked --example demo -- $(ARGS)
+
+test: deps
+	cargo test --locked
+
+lint: deps
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+build: deps
+	cargo build --release --locked
+
+deps:
+	@.ci/dependencies

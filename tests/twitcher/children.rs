@@ -1,0 +1,150 @@
+//! Children that do what they should not: none of them delays another watch or harms the daemon.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::harness::{Client, Daemon, Folder, Gate, Journal, WatchFile, shared_chroot};
+
+/// Runs a well-behaved watch beside another, with an update of both.
+struct Beside {
+    client: Client,
+    good: Journal,
+    gate: Gate,
+    folder: Folder,
+    zookeeper: String,
+}
+
+impl Beside {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let zookeeper = shared_chroot("beside");
+        let client = Client::connect(&zookeeper);
+        client.create("/value", "0");
+        let (good, gate) = (Journal::new(&folder, "good"), Gate::new(&folder, "gate"));
+        Self { client, good, gate, folder, zookeeper }
+    }
+
+    fn journal(&self, name: &str) -> Journal {
+        Journal::new(&self.folder, name)
+    }
+
+    /// Starts a daemon with the other watch and the good one, and shows that the good one is run.
+    fn start(&self, other: &WatchFile) -> Daemon {
+        let daemon = Daemon::builder(&self.folder, &self.zookeeper)
+            .watch("other.toml", other)
+            .watch("good.toml", WatchFile::watch("/value", &self.good.append("$(cat)")))
+            .start();
+        self.good.expect(&["0"]);
+        daemon
+    }
+
+    fn update(&self, value: usize) {
+        self.client.set("/value", value.to_string());
+        let lines: Vec<String> = (0..=value).map(|value| value.to_string()).collect();
+        self.good.expect(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn p5_a_child_that_prints_more_than_anything_keeps_is_drained() {
+    let test = Beside::new();
+    let other = test.journal("other");
+    let command = format!("head -c 20000000 /dev/zero | tr '\\0' x; {}", other.append("$TWITCHER_EVENT"));
+    let mut daemon = test.start(&WatchFile::watch("/value", &command));
+    other.expect(&["loaded"]);
+    test.update(1);
+    other.expect(&["loaded", "changed"]);
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p5_a_child_that_prints_without_end_delays_nothing() {
+    let test = Beside::new();
+    let other = test.journal("other");
+    let command = format!("{}; exec yes", other.append("started"));
+    let watch = WatchFile::watch("/value", &command).key("output", "\"null\"");
+    let mut daemon = test.start(&watch);
+    other.expect(&["started"]);
+    test.update(1);
+    test.update(2);
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p5_a_grandchild_that_holds_its_parents_output_open_delays_neither_the_next_run_nor_another_watch() {
+    let test = Beside::new();
+    let other = test.journal("other");
+    let command = format!("({}) &\n{}", test.gate.pass(), other.append("$(cat)"));
+    let mut daemon = test.start(&WatchFile::watch("/value", &command));
+    other.expect(&["0"]);
+    test.update(1);
+    other.expect(&["0", "1"]);
+    test.update(2);
+    other.expect(&["0", "1", "2"]);
+    test.gate.open();
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p5_what_cannot_be_executed_harms_nothing() {
+    let test = Beside::new();
+    let not_executable = test.folder.join("not-executable");
+    fs::write(&not_executable, "#!/bin/sh\n").expect("a file");
+    let no_interpreter = test.folder.join("no-interpreter");
+    fs::write(&no_interpreter, "#!/nonexistent/interpreter\n").expect("a file");
+    fs::set_permissions(&no_interpreter, fs::Permissions::from_mode(0o755)).expect("an executable file");
+    let mut watches = WatchFile::watch("/value", "true").key("directory", "\"/nonexistent/folder\"");
+    for program in [Path::new("/nonexistent/program"), &not_executable, &no_interpreter, &test.folder] {
+        watches = watches.and_program("/value", &[&program.to_string_lossy()]);
+    }
+    let mut daemon = test.start(&watches);
+    test.update(1);
+    test.update(2);
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p5_a_child_that_closes_everything_and_goes_on_delays_nothing() {
+    let test = Beside::new();
+    let other = test.journal("other");
+    let commands =
+        ["exec <&- >&- 2>&-".to_owned(), other.append("closed"), test.gate.pass(), other.append("end")];
+    let mut daemon = test.start(&WatchFile::watch("/value", &commands.join("\n")));
+    other.expect(&["closed"]);
+    test.update(1);
+    other.expect(&["closed"]);
+    test.gate.open();
+    other.expect(&["closed", "end", "closed", "end"]);
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p5_children_that_fail_in_every_way_are_run_again_at_the_next_update() {
+    let test = Beside::new();
+    let ends = ["exit 1", "exit 255", "kill -SEGV $$", "kill -KILL $$", "kill -HUP $$"];
+    let others: Vec<Journal> =
+        (0..ends.len()).map(|number| test.journal(&format!("other-{number}"))).collect();
+    let watch = |number: usize| format!("{}\n{}", others[number].append("$(cat)"), ends[number]);
+    let watches = (1..ends.len())
+        .fold(WatchFile::watch("/value", &watch(0)), |file, number| file.and("/value", &watch(number)));
+    let mut daemon = test.start(&watches);
+    others.iter().for_each(|other| other.expect(&["0"]));
+    test.update(1);
+    others.iter().for_each(|other| other.expect(&["0", "1"]));
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p5_many_watches_of_one_znode_all_run() {
+    let test = Beside::new();
+    let other = test.journal("other");
+    let watches = (1..100).fold(WatchFile::watch("/value", &other.append("$(cat)")), |file, _| {
+        file.and("/value", &other.append("$(cat)"))
+    });
+    let _daemon = test.start(&watches);
+    other.wait_for(100);
+    test.update(1);
+    let lines = other.wait_for(200);
+    assert_eq!(lines[100..], vec!["1"; 100]);
+}

@@ -1,0 +1,196 @@
+//! A ZooKeeper that goes away, stops in its tracks, or comes late.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, Proxy, Server, WatchFile, eventually};
+
+/// Two watches, one of a znode that is to change and one of a znode that is not.
+struct Watched {
+    server: Server,
+    chroot: String,
+    changes: Journal,
+    stays: Journal,
+    daemon: Daemon,
+    _folder: Folder,
+}
+
+impl Watched {
+    /// `through` gives the address that the daemon is to use instead of the server's.
+    fn new(session_timeout: &str, through: impl FnOnce(&Server) -> String) -> Self {
+        let server = Server::start();
+        let zookeeper = server.chroot("outage");
+        let chroot = zookeeper[server.address().len()..].to_owned();
+        let client = Client::connect(&zookeeper);
+        client.create("/changes", "0");
+        client.create("/stays", "0");
+        let folder = Folder::new();
+        let (changes, stays) = (Journal::new(&folder, "changes"), Journal::new(&folder, "stays"));
+        let line = "$TWITCHER_EVENT $(cat)";
+        // Parallel, so that a run that nobody asked for is not hidden behind one that was.
+        let watches = WatchFile::watch("/changes", &changes.append(line))
+            .key("run_mode", "\"PARALLEL\"")
+            .and("/stays", &stays.append(line))
+            .key("run_mode", "\"PARALLEL\"");
+        let daemon = Daemon::builder(&folder, &format!("{}{chroot}", through(&server)))
+            .settings(&format!("[zookeeper]\nsession_timeout = \"{session_timeout}\"\n"))
+            .watch("both.toml", watches)
+            .start();
+        changes.expect(&["loaded 0"]);
+        stays.expect(&["loaded 0"]);
+        Self { server, chroot, changes, stays, daemon, _folder: folder }
+    }
+
+    fn set(&self, value: &str) {
+        self.set_at(&self.server.address(), value);
+    }
+
+    fn set_at(&self, address: &str, value: &str) {
+        Client::connect(&format!("{address}{}", self.chroot)).set("/changes", value);
+    }
+
+    /// A last update of each, so that a run without a reason would be seen before its run, and the end.
+    fn nothing_else_was_run(mut self, changes: &[&str]) {
+        // It is connected again, so that what it would have run for that was asked for before the last.
+        for path in ["/changes", "/stays"] {
+            self.server.wait_until_watched(&format!("{}{path}", self.chroot));
+        }
+        self.set("last");
+        Client::connect(&format!("{}{}", self.server.address(), self.chroot)).set("/stays", "last");
+        self.changes.expect(&[changes, &["changed last"]].concat());
+        self.stays.expect(&["loaded 0", "changed last"]);
+        assert!(self.daemon.is_running());
+    }
+}
+
+fn directly(server: &Server) -> String {
+    server.address()
+}
+
+#[test]
+fn p1_p3_p8_an_update_made_while_the_ensemble_was_away_is_run_once_and_nothing_else_is() {
+    let test = Watched::new("1s", directly);
+    test.server.stop();
+    // Its session has expired when somebody else gets to the data.
+    test.server.elsewhere(|address| test.set_at(address, "meanwhile"));
+    test.server.start_again();
+    test.changes.expect(&["loaded 0", "changed meanwhile"]);
+    test.nothing_else_was_run(&["loaded 0", "changed meanwhile"]);
+}
+
+#[test]
+fn p3_an_ensemble_that_was_away_for_longer_than_a_session_and_changed_nothing_runs_nothing() {
+    let test = Watched::new("1s", directly);
+    test.server.stop();
+    test.server.elsewhere(|_| ());
+    test.server.start_again();
+    test.nothing_else_was_run(&["loaded 0"]);
+}
+
+#[test]
+fn p3_a_server_that_is_started_again_at_once_runs_nothing() {
+    let test = Watched::new("10s", directly);
+    test.server.stop();
+    test.server.start_again();
+    test.nothing_else_was_run(&["loaded 0"]);
+}
+
+#[test]
+fn p1_an_update_made_while_the_network_was_cut_is_run_once_when_the_session_is_still_there() {
+    let mut proxy = None;
+    let test = Watched::new("20s", |server| proxy.insert(Proxy::to(&server.address())).address());
+    let proxy = proxy.expect("a proxy");
+    proxy.cut();
+    test.set("meanwhile");
+    proxy.heal();
+    test.changes.expect(&["loaded 0", "changed meanwhile"]);
+    test.nothing_else_was_run(&["loaded 0", "changed meanwhile"]);
+}
+
+#[test]
+fn p1_an_update_made_while_the_network_was_cut_is_run_once_when_the_session_has_expired() {
+    let mut proxy = None;
+    let test = Watched::new("1s", |server| proxy.insert(Proxy::to(&server.address())).address());
+    let proxy = proxy.expect("a proxy");
+    proxy.cut();
+    test.server.wait_until_no_session_is_left();
+    test.set("meanwhile");
+    proxy.heal();
+    test.changes.expect(&["loaded 0", "changed meanwhile"]);
+    test.nothing_else_was_run(&["loaded 0", "changed meanwhile"]);
+}
+
+#[test]
+fn p3_a_network_that_is_cut_again_and_again_runs_nothing() {
+    let mut proxy = None;
+    let test = Watched::new("2s", |server| proxy.insert(Proxy::to(&server.address())).address());
+    let proxy = proxy.expect("a proxy");
+    for _ in 0..5 {
+        proxy.cut();
+        proxy.heal();
+        test.server.wait_until_watched(&format!("{}/changes", test.chroot));
+    }
+    test.nothing_else_was_run(&["loaded 0"]);
+}
+
+#[test]
+fn p3_a_session_that_expired_while_the_daemon_was_stopped_in_its_tracks_runs_nothing() {
+    let test = Watched::new("1s", directly);
+    test.daemon.signal(Signal::SIGSTOP);
+    test.server.wait_until_no_session_is_left();
+    test.daemon.signal(Signal::SIGCONT);
+    test.nothing_else_was_run(&["loaded 0"]);
+}
+
+#[test]
+fn p1_an_update_made_while_the_daemon_was_stopped_in_its_tracks_is_run_once() {
+    let test = Watched::new("1s", directly);
+    test.daemon.signal(Signal::SIGSTOP);
+    test.server.wait_until_no_session_is_left();
+    test.set("meanwhile");
+    test.daemon.signal(Signal::SIGCONT);
+    test.changes.expect(&["loaded 0", "changed meanwhile"]);
+    test.nothing_else_was_run(&["loaded 0", "changed meanwhile"]);
+}
+
+#[test]
+fn p1_p3_a_server_that_stops_in_its_tracks_is_followed_when_it_goes_on() {
+    let test = Watched::new("1s", directly);
+    let connections = || test.server.four_letter("cons").lines().filter(|line| line.contains("sid=")).count();
+    eventually(DEADLINE, "the daemon's connection alone", || connections() == 1);
+    test.server.freeze();
+    // It is silent for longer than a client has patience with it.
+    let log = test.daemon.log().len();
+    eventually(DEADLINE, "the daemon to say so", || test.daemon.log().len() > log);
+    test.server.thaw();
+    test.set("afterwards");
+    test.changes.expect(&["loaded 0", "changed afterwards"]);
+    test.nothing_else_was_run(&["loaded 0", "changed afterwards"]);
+}
+
+#[test]
+fn p8_a_daemon_that_starts_before_its_ensemble_waits_for_it() {
+    let server = Server::start();
+    let zookeeper = server.chroot("late");
+    Client::connect(&zookeeper).create("/value", "0");
+    server.stop();
+    let folder = Folder::new();
+    let runs = Journal::new(&folder, "runs");
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .settings("[zookeeper]\nsession_timeout = \"1s\"\n")
+        .watch("value.toml", WatchFile::watch("/value", &runs.append("$TWITCHER_EVENT $(cat)")))
+        .start();
+    // It has tried in vain.
+    eventually(DEADLINE, "the daemon to say so", || daemon.log().contains("ZooKeeper"));
+    assert!(daemon.is_running());
+    server.start_again();
+    runs.expect(&["loaded 0"]);
+}
+
+#[test]
+fn p1_an_update_made_while_the_daemon_was_dead_is_run_when_it_is_back() {
+    let mut test = Watched::new("1s", directly);
+    test.daemon.kill();
+    test.set("meanwhile");
+    test.daemon.start_again();
+    test.changes.expect(&["loaded 0", "loaded meanwhile"]);
+}

@@ -1,0 +1,78 @@
+//! What children print.
+
+use std::fs;
+
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+
+fn started(watch: WatchFile) -> (Client, Daemon, Folder) {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("output");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    (client, daemon, folder)
+}
+
+#[test]
+fn what_a_child_prints_is_in_the_log_line_by_line_with_its_watch() {
+    let command = "echo to stdout\necho to stderr >&2\nprintf 'without an end'";
+    let (_client, daemon, _folder) = started(WatchFile::watch("/value", command).key("name", "\"talker\""));
+    for text in ["to stdout", "to stderr", "without an end"] {
+        daemon.wait_for_log(text);
+        let log = daemon.log();
+        let line = log.lines().find(|line| line.contains(text)).expect("the line");
+        assert!(line.contains("talker"), "{line}");
+    }
+}
+
+#[test]
+fn what_a_child_prints_cannot_forge_a_line_of_the_log() {
+    let command = r"printf 'one\033[2Jtwo\rthree\000four\377five\nsix\n'";
+    let (_client, daemon, _folder) = started(WatchFile::watch("/value", command));
+    daemon.wait_for_log("six");
+    let log = fs::read(_folder.join("log")).expect("the log");
+    assert!(!log.contains(&0x1b), "an escape");
+    assert!(!log.contains(&b'\r'), "a carriage return");
+    assert!(!log.contains(&0), "a null byte");
+    assert!(String::from_utf8(log).is_ok(), "something else than text");
+}
+
+#[test]
+fn what_a_child_prints_is_appended_to_a_file_when_it_asks_for_that() {
+    let folder = Folder::new();
+    let output = Journal::new(&folder, "output");
+    fs::write(output.path(), "before\n").expect("a file");
+    let watch = WatchFile::watch("/value", "echo out $(cat)\necho err >&2")
+        .key("output", format!("{:?}", output.path()));
+    let (client, daemon, _folder) = started(watch);
+    output.expect(&["before", "out 0", "err"]);
+    client.set("/value", "1");
+    output.expect(&["before", "out 0", "err", "out 1", "err"]);
+    assert!(!daemon.log().contains("out 0"), "{}", daemon.log());
+}
+
+#[test]
+fn what_a_child_prints_is_thrown_away_when_it_asks_for_that() {
+    let folder = Folder::new();
+    let runs = Journal::new(&folder, "runs");
+    let command =
+        format!("echo unheard\n{}", runs.append("$(readlink /proc/$$/fd/1) $(readlink /proc/$$/fd/2)"));
+    let (_client, daemon, _folder) = started(WatchFile::watch("/value", &command).key("output", "\"null\""));
+    runs.expect(&["/dev/null /dev/null"]);
+    assert!(!daemon.log().contains("unheard"), "{}", daemon.log());
+}
+
+#[test]
+fn how_a_run_ended_is_in_the_log() {
+    let folder = Folder::new();
+    let failed = Journal::new(&folder, "failed");
+    let watch =
+        WatchFile::watch("/value", &format!("{}; exit 42", failed.append("failed"))).key("name", "\"fails\"");
+    let (_client, daemon, _folder) = started(watch);
+    failed.expect(&["failed"]);
+    eventually(DEADLINE, "its exit status", || {
+        let log = daemon.log();
+        let found = log.lines().any(|line| line.contains("fails") && line.contains("42"));
+        if found { Ok(()) } else { Err(log) }
+    });
+}

@@ -1,0 +1,231 @@
+//! What an update does while a run goes on, seen through the order in which children append lines.
+
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, install, shared_chroot,
+};
+
+/// A watch whose runs wait at a gate, and ten updates during the first of them.
+struct TenUpdates {
+    client: Client,
+    runs: Journal,
+    gate: Gate,
+    _daemon: Daemon,
+    _folder: Folder,
+}
+
+impl TenUpdates {
+    fn during_one_run(mode: &str) -> Self {
+        let folder = Folder::new();
+        let zookeeper = shared_chroot(mode);
+        let client = Client::connect(&zookeeper);
+        client.create("/value", "0");
+        let (runs, seen, gate) =
+            (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+        let command =
+            ["value=$(cat)".to_owned(), runs.append("start $value"), gate.pass(), runs.append("end $value")];
+        // The second watch shows that an update has come before the next one is made: ZooKeeper tells of a
+        // change, not of each.
+        let watches = WatchFile::watch("/value", &command.join("\n"))
+            .key("run_mode", format!("{mode:?}"))
+            .and("/value", &seen.append("$(cat)"))
+            .key("run_mode", "\"PARALLEL\"");
+        let daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
+        runs.wait_for(1);
+        seen.wait_for(1);
+        for value in 1..=10 {
+            client.set("/value", value.to_string());
+            seen.wait_for(value + 1);
+            if mode == "PARALLEL" {
+                runs.wait_for(value + 1);
+            }
+        }
+        Self { client, runs, gate, _daemon: daemon, _folder: folder }
+    }
+}
+
+#[test]
+fn p1_p2_ten_updates_during_a_run_of_a_queue_are_one_run_more_with_the_tenth_value() {
+    let test = TenUpdates::during_one_run("QUEUE");
+    test.runs.expect(&["start 0"]);
+    test.gate.open();
+    test.runs.expect(&["start 0", "end 0", "start 10", "end 10"]);
+    test.client.set("/value", "11");
+    test.runs.expect(&["start 0", "end 0", "start 10", "end 10", "start 11", "end 11"]);
+}
+
+#[test]
+fn p2_ten_updates_during_a_run_are_dropped_by_a_discard() {
+    let test = TenUpdates::during_one_run("DISCARD");
+    test.gate.open();
+    test.runs.expect(&["start 0", "end 0"]);
+    // The end of the first run may not have come to the daemon yet, and what comes before is dropped.
+    eventually(DEADLINE, "a later update to be run", || {
+        test.client.set("/value", "11");
+        test.runs.lines().len() > 2
+    });
+    assert_eq!(test.runs.wait_for(4)[..4], ["start 0", "end 0", "start 11", "end 11"]);
+}
+
+#[test]
+fn ten_updates_during_a_run_are_ten_runs_more_beside_it_when_parallel() {
+    let test = TenUpdates::during_one_run("PARALLEL");
+    let starts: Vec<String> = (0..=10).map(|value| format!("start {value}")).collect();
+    assert_eq!(test.runs.lines(), starts);
+    test.gate.open();
+    let lines = test.runs.wait_for(22);
+    assert!(lines[11..].iter().all(|line| line.starts_with("end ")), "{lines:#?}");
+    test.client.set("/value", "11");
+    let lines = test.runs.wait_for(24);
+    assert_eq!(lines[22..], ["start 11", "end 11"]);
+}
+
+#[test]
+fn more_parallel_runs_than_max_parallel_wait_for_their_turn_oldest_first() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("max-parallel");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let (runs, seen, gate) =
+        (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+    let command = format!("{}\n{}", runs.append("$(cat)"), gate.pass());
+    let watches = WatchFile::watch("/value", &command)
+        .key("run_mode", "\"PARALLEL\"")
+        .key("max_parallel", 2)
+        .and("/value", &seen.append("$(cat)"))
+        .key("run_mode", "\"PARALLEL\"");
+    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
+    seen.wait_for(1);
+    for value in 1..=4 {
+        client.set("/value", value.to_string());
+        seen.wait_for(value + 1);
+    }
+    runs.wait_for(2);
+    assert_eq!(runs.lines().len(), 2);
+    for count in 3..=5 {
+        gate.let_through(1);
+        runs.wait_for(count);
+    }
+    let (mut first, rest) = (runs.lines()[..2].to_vec(), &runs.lines()[2..]);
+    first.sort();
+    assert_eq!((first, rest), (vec!["0".into(), "1".into()], &["2", "3", "4"].map(String::from)[..]));
+}
+
+#[test]
+fn no_more_children_run_at_once_than_the_settings_say() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("max-running");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let command = [runs.append("start"), gate.pass(), runs.append("end")].join("\n");
+    let watches = WatchFile::watch("/value", &command).and("/value", &command).and("/value", &command);
+    let _daemon = Daemon::builder(&folder, &zookeeper)
+        .settings("[daemon]\nmax_running = 1\n")
+        .watch("value.toml", watches)
+        .start();
+    runs.expect(&["start"]);
+    gate.open();
+    runs.expect(&["start", "end", "start", "end", "start", "end"]);
+}
+
+#[test]
+fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("burst");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let (runs, lock) = (Journal::new(&folder, "runs"), folder.join("lock"));
+    let command = [
+        format!("mkdir {} || {}", lock.display(), runs.append("overlap")),
+        runs.append("$(cat)"),
+        format!("rmdir {}", lock.display()),
+    ];
+    let watch = WatchFile::watch("/value", &command.join("\n"));
+    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    runs.wait_for(1);
+    for value in 1..=200 {
+        client.set("/value", value.to_string());
+    }
+    let lines = eventually(DEADLINE, "the last value", || {
+        let lines = runs.lines();
+        if lines.last().is_some_and(|line| line == "200") { Ok(lines) } else { Err(lines) }
+    });
+    assert!(!lines.contains(&"overlap".into()), "{lines:#?}");
+    assert!(lines.is_sorted_by_key(|line| line.parse::<u32>().expect("a number")), "{lines:#?}");
+}
+
+#[test]
+fn p1_p2_a_run_that_outlives_a_killed_daemon_is_waited_for_by_the_next() {
+    a_run_that_outlives_its_daemon_is_waited_for(Daemon::kill);
+}
+
+#[test]
+fn p1_p2_a_run_that_outlives_a_stopped_daemon_is_waited_for_by_the_next() {
+    a_run_that_outlives_its_daemon_is_waited_for(|daemon| assert_eq!(daemon.stop().code(), Some(0)));
+}
+
+#[test]
+fn p1_p2_a_run_that_outlives_an_upgrade_of_the_program_is_waited_for_by_the_next() {
+    a_run_that_outlives_its_daemon_is_waited_for(|daemon| {
+        assert_eq!(daemon.stop().code(), Some(0));
+        install(&daemon.folder().join("twitcher"));
+    });
+}
+
+fn a_run_that_outlives_its_daemon_is_waited_for(end: impl FnOnce(&mut Daemon)) {
+    let folder = Folder::new();
+    install(&folder.join("twitcher"));
+    let zookeeper = shared_chroot("outlive");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let (runs, seen, gate) =
+        (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+    let command =
+        ["value=$(cat)".to_owned(), runs.append("start $value"), gate.pass(), runs.append("end $value")];
+    let watches = WatchFile::watch("/value", &command.join("\n"))
+        .and("/value", &seen.append("$(cat)"))
+        .key("run_mode", "\"PARALLEL\"");
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .program(&folder.join("twitcher"))
+        .watch("value.toml", watches)
+        .start();
+    runs.wait_for(1);
+    seen.wait_for(1);
+    end(&mut daemon);
+    client.set("/value", "1");
+    daemon.start_again();
+    seen.wait_for(2);
+    gate.open();
+    runs.expect(&["start 0", "end 0", "start 1", "end 1"]);
+    client.set("/value", "2");
+    runs.expect(&["start 0", "end 0", "start 1", "end 1", "start 2", "end 2"]);
+}
+
+#[test]
+fn p1_p2_p8_a_run_that_outlives_a_killed_minder_is_waited_for() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("minder");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let (runs, seen, gate) =
+        (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+    let command =
+        ["value=$(cat)".to_owned(), runs.append("start $value"), gate.pass(), runs.append("end $value")];
+    let watches = WatchFile::watch("/value", &command.join("\n"))
+        .key("output", "\"null\"")
+        .and("/value", &seen.append("$(cat)"))
+        .key("run_mode", "\"PARALLEL\"");
+    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
+    runs.wait_for(1);
+    seen.wait_for(1);
+    let minder = daemon.minder();
+    minder.signal(nix::sys::signal::Signal::SIGKILL);
+    eventually(DEADLINE, "the minder to die", || !minder.is_alive());
+    client.set("/value", "1");
+    // Its own run may have been lost with the minder; the one of this update is another minder's.
+    eventually(DEADLINE, "the update to be seen", || seen.lines().contains(&"1".into()));
+    gate.open();
+    let lines = runs.wait_for(4);
+    assert_eq!(lines[..3], ["start 0", "end 0", "start 1"]);
+    assert!(daemon.is_running());
+}

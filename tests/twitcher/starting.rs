@@ -1,0 +1,153 @@
+//! What a daemon can be told when it is started.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::process::Process;
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+
+/// A place with a znode that says which it is.
+fn place(name: &str) -> String {
+    let zookeeper = shared_chroot(name);
+    Client::connect(&zookeeper).create("/whose", name);
+    zookeeper
+}
+
+#[test]
+fn a_flag_beats_the_variable_and_the_variable_beats_the_settings_file() {
+    let (flag, variable, file) = (place("flag"), place("variable"), place("file"));
+    for (name, by_flag, by_variable) in
+        [("flag", true, true), ("variable", false, true), ("file", false, false)]
+    {
+        let folder = Folder::new();
+        let runs = Journal::new(&folder, "runs");
+        let mut builder = Daemon::builder(&folder, &flag)
+            .settings(&format!("[zookeeper]\nservers = {file:?}\n"))
+            .watch("whose.toml", WatchFile::watch("/whose", &runs.append("$(cat)")));
+        if !by_flag {
+            builder = builder.without_servers();
+        }
+        if by_variable {
+            builder = builder.environment("TWITCHER_ZKSERVERS", &variable);
+        }
+        let _daemon = builder.start();
+        runs.expect(&[name]);
+    }
+}
+
+#[test]
+fn the_options_are_taken_under_their_old_names_too() {
+    let folder = Folder::new();
+    let zookeeper = place("old");
+    let runs = Journal::new(&folder, "runs");
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .in_old_words()
+        .watch("whose.toml", WatchFile::watch("/whose", &runs.append("$(cat)")))
+        .start();
+    runs.expect(&["old"]);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn a_log_file_is_written_to_its_end() {
+    let folder = Folder::new();
+    let zookeeper = place("log-file");
+    let log = folder.join("log-file");
+    fs::write(&log, "what was there\n").expect("a log file");
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .logging(&["--logfile", &log.to_string_lossy()])
+        .watch("whose.toml", WatchFile::watch("/whose", "echo it was $(cat)"))
+        .start();
+    eventually(DEADLINE, "a child's line", || {
+        let text = fs::read_to_string(&log).expect("the log file");
+        if text.starts_with("what was there\n") && text.contains("it was log-file") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert_eq!(daemon.log(), "");
+}
+
+#[test]
+fn p8_a_daemon_whose_log_cannot_be_written_goes_on() {
+    let to_a_full_disk = ["sh", "-c", "exec 2>/dev/full; exec \"$@\"", "sh"];
+    for (logging, wrapper) in
+        [(&["--logfile", "/dev/full"][..], &["env"][..]), (&["--log-to-stderr"], &to_a_full_disk)]
+    {
+        let folder = Folder::new();
+        let zookeeper = place("full");
+        let runs = Journal::new(&folder, "runs");
+        let watch = WatchFile::watch("/whose", &format!("echo something; {}", runs.append("$(cat)")));
+        let mut daemon = Daemon::builder(&folder, &zookeeper)
+            .logging(logging)
+            .wrapped_in(wrapper)
+            .watch("whose.toml", watch)
+            .start();
+        runs.expect(&["full"]);
+        Client::connect(&zookeeper).set("/whose", "still");
+        runs.expect(&["full", "still"]);
+        assert_eq!(daemon.stop().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_pid_file_names_the_daemon_is_locked_while_it_runs_and_goes_with_it() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let zookeeper = place("pid");
+    let file = folder.join("pid");
+    // A stale one is in nobody's way.
+    fs::write(&file, "1\n").expect("a pid file");
+    let start =
+        |folder: &Folder| Daemon::builder(folder, &zookeeper).argument("--pidfile").argument(&file).start();
+    let mut daemon = start(&folder);
+    let pid = format!("{}\n", daemon.pid());
+    eventually(DEADLINE, "its pid", || fs::read_to_string(&file).is_ok_and(|text| text == pid));
+    let mut second = start(&other);
+    assert_eq!(second.wait().code(), Some(1));
+    assert!(second.log().contains(&*file.to_string_lossy()), "{}", second.log());
+    assert_eq!(fs::read_to_string(&file).expect("the pid file"), pid);
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(!file.exists());
+}
+
+/// A daemon that is no child of this process.
+struct Detached(Process);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn a_detached_daemon_goes_on_by_itself_with_nothing_at_its_stdin_and_stdout() {
+    let folder = Folder::new();
+    let zookeeper = place("detached");
+    let (runs, file) = (Journal::new(&folder, "runs"), folder.join("pid"));
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .logging(&["--logfile", &folder.join("log-file").to_string_lossy()])
+        .argument("--daemonize")
+        .argument("--pidfile")
+        .argument(&file)
+        .watch("whose.toml", WatchFile::watch("/whose", &runs.append("$(cat)")))
+        .start();
+    assert_eq!(daemon.wait().code(), Some(0));
+    let detached = eventually(DEADLINE, "its pid", || {
+        let text = fs::read_to_string(&file).ok()?;
+        Process::find(text.strip_suffix('\n')?.parse().ok()?)
+    });
+    let detached = Detached(detached);
+    runs.expect(&["detached"]);
+    for number in [0, 1, 2] {
+        let what = fs::read_link(format!("/proc/{}/fd/{number}", detached.0.pid()));
+        assert_eq!(what.expect("a descriptor").to_string_lossy(), "/dev/null", "{number}");
+    }
+    // Neither the group nor the session of this process, so that its terminal does not end it.
+    assert_ne!(detached.0.group(), Process::find(std::process::id().cast_signed()).and_then(Process::group));
+    detached.0.signal(Signal::SIGTERM);
+    eventually(DEADLINE, "its end", || !detached.0.is_alive());
+    assert!(!file.exists());
+}
