@@ -1,12 +1,13 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::SigSet;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 use crate::config::loader::{self, ReloadRequest};
 use crate::config::settings::Settings;
 use crate::record::journal;
+use crate::record::ledger::Ledger;
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
@@ -70,6 +72,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     let _lock = lock(&daemon.run_dir)?;
+    let ledger = Ledger::open(&daemon.state_dir);
     let lang = std::env::var("LANG").ok();
     let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
     info!(
@@ -90,6 +93,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let (orders_in, orders) = mpsc::channel(AHEAD);
     let (ended_in, ended) = mpsc::channel(AHEAD);
     let (happenings_in, happenings) = mpsc::channel(AHEAD);
+    let (kept_in, kept) = mpsc::channel(AHEAD);
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -111,12 +115,12 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     };
     let (reports, readings) = hub::reports();
     parts.add("watch hub", hub::run(ensemble, changes, notices_in, reports, stop.clone()));
-    let heritage = Heritage { runs: adopted, ..Heritage::default() };
+    let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     parts.add("scheduler", scheduler.run(notices, ended, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
-    parts.add("minder's link", minders.run(orders, outlets, stop.clone(), daemon.stop_children));
-    parts.add("journal", journal::keep(happenings));
+    parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
+    parts.add("journal", journal::keep(happenings, ledger, kept_in));
     parts.add_passing(announce_readiness(readings, stop.clone()));
 
     loop {
@@ -190,8 +194,12 @@ fn tell_systemd(state: &[NotifyState]) {
 /// Makes the run folder this process' own, as long as the file is held.
 fn lock(run_dir: &Path) -> Result<Flock<File>, DaemonError> {
     let failed = |error| DaemonError::Folder { path: run_dir.to_owned(), error };
-    // Children of other users pass through it to what is theirs; what is in it is closed to them.
-    DirBuilder::new().recursive(true).mode(0o755).create(run_dir).map_err(failed)?;
+    if !run_dir.exists() {
+        // Children of other users pass through it to what is theirs, whatever the umask that this process was
+        // started with; what is in it is closed to them.
+        let made = DirBuilder::new().recursive(true).create(run_dir);
+        made.and_then(|()| fs::set_permissions(run_dir, Permissions::from_mode(0o755))).map_err(failed)?;
+    }
     let path = run_dir.join("daemon.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -215,11 +223,14 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
-        })
+        };
+        // Whoever started this process may have blocked them, and one of them may be waiting.
+        SigSet::empty().thread_set_mask()?;
+        Ok(signals)
     }
 
     async fn next(&mut self) -> Asked {

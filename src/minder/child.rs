@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,11 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{
+    Gid, Pid, Uid, chdir, dup2_stderr, dup2_stdout, getppid, setgroups, setresgid, setresuid, setsid,
+};
 
-use crate::minder::{cgroup, records};
+use crate::minder::{cgroup, records, signals};
 use crate::run::protocol::Identity;
 
 /// The soft limit of open files that a child starts with, as systemd gives its services: a program that
@@ -29,6 +31,16 @@ const OPEN_FILES: u64 = 1024;
 
 /// How often a program that somebody has open for writing is tried again, and how long in between.
 const BUSY: (u32, Duration) = (50, Duration::from_millis(10));
+
+/// `ioprio_set(2)`, which no C library declares: of a process, and none of its own.
+const IOPRIO_WHO_PROCESS: i32 = 1;
+const IOPRIO_NONE: i32 = 0;
+
+/// How late a timer may be in the first process of the world, and in all that have not changed it.
+const TIMER_SLACK_NS: libc::c_ulong = 50_000;
+
+/// `capset(2)`, which no C library declares: the version of its structures for 64 capabilities.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 /// A program that is ready to be executed.
 #[derive(Debug)]
@@ -51,6 +63,8 @@ pub struct Program {
     pub cgroup: Option<PathBuf>,
     /// Where it leaves word that it is there, and what it says there.
     pub record: (PathBuf, Vec<u8>),
+    /// Its parent.
+    pub minder: Pid,
 }
 
 /// How far a child came that could not be started.
@@ -120,6 +134,9 @@ impl Failure {
         match stage {
             Stage::Session => format!("cannot start a process group of its own: {why}"),
             Stage::OpenOutput => match &program.append_to {
+                Some(path) if errno == Errno::ELOOP => {
+                    format!("cannot open the output file {}: it is a symbolic link", path.display())
+                }
                 Some(path) => format!("cannot open the output file {}: {why}", path.display()),
                 None => format!("cannot open the output file: {why}"),
             },
@@ -138,7 +155,7 @@ impl Failure {
             Stage::Execute => {
                 let name = program.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
                 match errno {
-                    Errno::ENOENT if name.contains('/') && Path::new(&*name).exists() => {
+                    Errno::ENOENT if name.contains('/') && program.directory.join(&*name).exists() => {
                         format!("cannot execute {name}: its interpreter does not exist")
                     }
                     Errno::ENOENT if name.contains('/') => format!("cannot execute {name}: no such file"),
@@ -160,7 +177,7 @@ impl Failure {
 /// Becomes the program. Where that fails, says so through `failures` and exits.
 pub fn run(program: &Program, stdin: BorrowedFd, output: BorrowedFd, failures: BorrowedFd) -> ! {
     // A panic must not unwind into the minder's loop, of which this process has a copy.
-    let attempt = std::panic::AssertUnwindSafe(|| become_program(program, stdin, output));
+    let attempt = std::panic::AssertUnwindSafe(|| become_program(program, stdin, output, failures));
     let failure = match std::panic::catch_unwind(attempt) {
         Ok(Err(failure)) => failure,
         Ok(Ok(never)) => match never {},
@@ -175,49 +192,67 @@ fn become_program(
     program: &Program,
     stdin: BorrowedFd,
     output: BorrowedFd,
+    failures: BorrowedFd,
 ) -> Result<std::convert::Infallible, Failure> {
     let at = |stage| move |errno| Failure { stage, errno };
+    // First, so that one which is to be ended already can be.
+    forget_signals();
     setsid().map_err(at(Stage::Session))?;
+    for (from, to) in [(stdin, 0), (output, 1), (output, 2)] {
+        // SAFETY: the three standard descriptors are always open here and nobody owns them.
+        Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
+    }
+    // Before anything that may take its time, such as a folder on a server that does not answer: what the
+    // minder closes has to be closed. The pipe that tells of a failure is closed by the exec.
+    close_all_but(failures).map_err(at(Stage::Descriptors))?;
     // Neither is worth more than the run: without them it is only harder to find.
     let _ = records::write_own(&program.record.0, &program.record.1);
+    if getppid() != program.minder {
+        // Who looked for what the minder left may have looked before the record was there, and have the
+        // run started again.
+        let _ = std::fs::remove_file(&program.record.0);
+        return Err(Failure { stage: Stage::Session, errno: Errno::ECHILD });
+    }
     if let Some(cgroup) = &program.cgroup {
         let _ = std::fs::write(cgroup::entrance(cgroup), "0");
     }
-    forget_signals();
     forget_priorities();
     umask(Mode::from_bits_truncate(program.umask));
 
     // As the daemon's user, like any service manager does: the log folders are not the run's user's.
     let appended = program.append_to.as_deref().map(open_to_append).transpose();
     let appended = appended.map_err(at(Stage::OpenOutput))?;
-    let output = appended.as_ref().map_or(output, AsFd::as_fd);
-    for (from, to) in [(stdin, 0), (output, 1), (output, 2)] {
-        // SAFETY: the three standard descriptors are always open here and nobody owns them.
-        Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
+    if let Some(file) = appended {
+        dup2_stdout(&file).map_err(at(Stage::Descriptors))?;
+        dup2_stderr(&file).map_err(at(Stage::Descriptors))?;
     }
-    // All else is closed by the exec, the pipe that tells of its failure too.
-    // SAFETY: takes plain numbers.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    Errno::result(closed).map_err(at(Stage::Descriptors))?;
 
-    if let Some(identity) = &program.identity {
-        become_user(identity)?;
+    match &program.identity {
+        Some(identity) => become_user(identity)?,
+        None if Uid::effective().is_root() => give_up_capabilities().map_err(at(Stage::Privilege))?,
+        // What the service manager has given to a daemon that is not root is meant for what it runs.
+        None => {}
     }
     chdir(&program.directory).map_err(at(Stage::Directory))?;
     Err(Failure { stage: Stage::Execute, errno: execute(program) })
 }
 
+/// Closes every descriptor but the standard ones and `kept`.
+fn close_all_but(kept: BorrowedFd) -> Result<(), Errno> {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: takes plain numbers. What owns these descriptors is never used or dropped in this
+            // process, which ends or becomes another program.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
+}
+
 /// Every signal as it is at the start of the world: the default action, and none blocked.
 fn forget_signals() {
-    // The kernel's `struct sigaction` with everything zero is SIG_DFL without flags, and is shorter than this
-    // on every machine. The C library's own call refuses the two signals that it keeps to itself.
-    let default = [0u64; 8];
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL is no handler that could run in a bad place. SIGKILL and SIGSTOP are refused.
-        unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8)
-        };
-    }
+    (1..=signals::LAST).for_each(signals::reset);
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
@@ -227,8 +262,14 @@ fn forget_priorities() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard);
     }
-    // SAFETY: takes plain numbers.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    let ordinary = libc::sched_param { sched_priority: 0 };
+    // SAFETY: takes plain numbers, and a policy's parameters that outlive the call.
+    unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const ordinary);
+        libc::setpriority(libc::PRIO_PROCESS, 0, 0);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_NONE);
+        libc::prctl(libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+    }
     // Only where it differs: it costs a lock that all processes of the host share.
     if std::fs::read("/proc/self/oom_score_adj").is_ok_and(|now| now != b"0\n") {
         let _ = std::fs::write("/proc/self/oom_score_adj", "0");
@@ -256,8 +297,13 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
         };
         let held = || nix::unistd::getgroups().map(sorted).map_err(at(Stage::Groups));
         wanted = sorted(wanted);
-        // Also lets a daemon that is not root run children as the user that it is.
-        if held()? != wanted {
+        // A daemon that is not root may run children as the user that it is. Whether that one's group is among
+        // the supplementary ones too, as the user database has it and not every login does, gives no right.
+        let with_group = |groups: Vec<Gid>| sorted([groups, vec![gid]].concat());
+        let is_held = uid == Uid::effective()
+            && gid == Gid::effective()
+            && with_group(held()?) == with_group(wanted.clone());
+        if held()? != wanted && (!is_held || Uid::effective().is_root()) {
             setgroups(&wanted).map_err(at(Stage::Groups))?;
             if held()? != wanted {
                 return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });
@@ -266,6 +312,7 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
     }
     setresgid(gid, gid, gid).map_err(at(Stage::Group))?;
     setresuid(uid, uid, uid).map_err(at(Stage::User))?;
+    give_up_capabilities().map_err(at(Stage::Privilege))?;
     let users = nix::unistd::getresuid().map_err(at(Stage::Privilege))?;
     let groups = nix::unistd::getresgid().map_err(at(Stage::Privilege))?;
     let is = [users.real, users.effective, users.saved].iter().all(|&held| held == uid)
@@ -274,6 +321,24 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
         return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });
     }
     Ok(())
+}
+
+/// Those that a change of user leaves: the inheritable ones always do, and one from a user who is not root, as
+/// a service manager can make possible, leaves all of them. Root keeps what it has by being root.
+fn give_up_capabilities() -> Result<(), Errno> {
+    let this_process = [CAPABILITY_VERSION, 0];
+    // Effective, permitted and inheritable, once for the first 32 and once for the others. No ambient one stays
+    // that is not inheritable.
+    let mut sets = [[0u32; 3]; 2];
+    if Uid::effective().is_root() {
+        // SAFETY: the kernel reads and writes so much of both, which outlive the call.
+        let got = unsafe { libc::syscall(libc::SYS_capget, this_process.as_ptr(), sets.as_mut_ptr()) };
+        Errno::result(got)?;
+        sets.iter_mut().for_each(|[_, _, inheritable]| *inheritable = 0);
+    }
+    // SAFETY: the kernel reads so much of both, which outlive the call.
+    let set = unsafe { libc::syscall(libc::SYS_capset, this_process.as_ptr(), sets.as_ptr()) };
+    Errno::result(set).map(drop)
 }
 
 /// Executes the first candidate that can be. Returns only when none can.

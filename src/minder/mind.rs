@@ -103,6 +103,8 @@ pub struct Minder {
     listener: UnixListener,
     signals: SignalFd,
     daemon: Option<(u64, Peer)>,
+    /// The daemon gives its orders to another minder.
+    retires: bool,
     /// Connections that have not said `Hello`.
     strangers: BTreeMap<u64, Peer>,
     runs: BTreeMap<RunId, Run>,
@@ -126,6 +128,7 @@ impl Minder {
             listener,
             signals,
             daemon: None,
+            retires: false,
             strangers: BTreeMap::new(),
             runs: BTreeMap::new(),
             mains: HashMap::new(),
@@ -172,20 +175,28 @@ impl Minder {
     fn leave_ends(&self) {
         for run in self.runs.values().filter(|run| !run.is_noted()) {
             if let Some(end) = run.end() {
-                let _ = self.around.records.leave(end, &run.output.last());
+                let _ = self.around.records.leave(end, &run.output);
             }
         }
     }
 
     fn is_done(&self, now: Instant) -> bool {
-        self.daemon.is_none() && self.runs.values().all(|run| run.end().is_some()) && now >= self.patience
+        match &self.daemon {
+            Some((_, daemon)) => self.retires && self.runs.is_empty() && !daemon.has_outgoing(),
+            None => self.minds_nothing() && now >= self.patience,
+        }
+    }
+
+    /// Whether every run has ended and what those that they left behind print is no longer waited for.
+    fn minds_nothing(&self) -> bool {
+        self.runs.values().all(|run| run.end().is_some() && run.is_silent())
     }
 
     /// How long nothing happens by itself.
     fn timeout(&self, now: Instant) -> EpollTimeout {
         let mut next = self.runs.values().filter_map(|run| run.wake_at(now)).min();
         next = next.into_iter().chain(self.sweep_at).min();
-        if self.daemon.is_none() && self.runs.values().all(|run| run.end().is_some()) {
+        if self.daemon.is_none() && self.minds_nothing() {
             next = next.into_iter().chain([self.patience]).min();
         }
         let Some(next) = next else { return EpollTimeout::NONE };
@@ -221,11 +232,12 @@ impl Minder {
                 None => return,
             },
         };
-        let Ok(messages) = heard else {
+        let Ok(said) = heard else {
             self.part_from(number);
             return;
         };
-        for (request, payload) in messages {
+        // Also the last that a daemon has said before it died: the next one learns what came of it.
+        for (request, payload) in said.messages {
             match request {
                 Request::Hello { .. } => self.welcome(number),
                 Request::Unknown => {}
@@ -246,7 +258,11 @@ impl Minder {
                     }
                 }
                 Request::Adopt => self.adopt(Instant::now()),
+                Request::Retire => self.retires = true,
             }
+        }
+        if said.is_all {
+            self.part_from(number);
         }
     }
 
@@ -270,6 +286,7 @@ impl Minder {
             }
         }
         self.daemon = Some((number, peer));
+        self.retires = false;
     }
 
     fn tell(&mut self, report: &Report, payload: &[u8]) {
@@ -343,9 +360,7 @@ impl Minder {
                     let _ = self.around.records.take_over(&record, main, self.around.this);
                     Run::orphan(record, main, now)
                 }
-                Left::Ended(end, output) if !self.runs.contains_key(&end.run) => {
-                    Run::ended(end, &output, now)
-                }
+                Left::Ended(end, output) if !self.runs.contains_key(&end.run) => Run::ended(end, output, now),
                 Left::Started(..) | Left::Ended(..) => continue,
             };
             if let Some(Main::Orphan { handle, .. }) = run.main() {

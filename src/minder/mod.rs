@@ -16,18 +16,19 @@ mod reap;
 pub mod records;
 mod run;
 pub mod script;
+mod signals;
 pub mod spawn;
 pub mod stdin;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -35,24 +36,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use crate::minder::cgroup::Cgroups;
 use crate::minder::records::{Named, Records};
 use crate::minder::script::Scripts;
-use crate::run::protocol::Executable;
-
-/// The folder of the minders' sockets below the run folder. Each is named for its minder's process id.
-pub const FOLDER: &str = "minder";
-
-/// The binary that this process runs.
-///
-/// # Errors
-/// When `/proc` is not there.
-pub fn executable() -> io::Result<Executable> {
-    let file = fs::metadata("/proc/self/exe")?;
-    Ok(Executable {
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-        device: file.dev(),
-        inode: file.ino(),
-        changed_ns: file.ctime().saturating_mul(1_000_000_000).saturating_add(file.ctime_nsec()),
-    })
-}
+use crate::run::executable::executable;
 
 /// Runs a minder whose socket is in `folder`, until there is neither a daemon nor a child. Its stdout is
 /// closed as soon as a daemon can connect.
@@ -60,6 +44,7 @@ pub fn executable() -> io::Result<Executable> {
 /// # Errors
 /// When it could not begin to work.
 pub fn run(folder: &Path) -> io::Result<()> {
+    close_inherited();
     // Away from the daemon's terminal, and from the signals that it sends to those in front of it.
     setsid()?;
     std::env::set_current_dir("/")?;
@@ -90,6 +75,14 @@ pub fn run(folder: &Path) -> io::Result<()> {
     result
 }
 
+/// What whoever started the daemon has left open is not to stay so for as long as the longest run: it may be
+/// a lock, or a pipe that somebody reads to its end.
+#[allow(unsafe_code)]
+fn close_inherited() {
+    // SAFETY: takes plain numbers; nothing here has opened a descriptor yet that could be closed under it.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
 /// Listens at `path` from the moment at which there is something at `path`.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let unfinished = path.with_extension("new");
@@ -100,34 +93,18 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Ends of children come through the descriptor; what else could end or stop this process is ignored.
+/// Ends of children come through the descriptor; what else could end or stop this process is ignored, also
+/// the signals of faults: a fault of its own ends it all the same, but its children may send them.
 fn heed_only_children() -> io::Result<SignalFd> {
-    for ignored in Signal::iterator() {
-        if !matches!(
-            ignored,
-            Signal::SIGKILL
-                | Signal::SIGSTOP
-                | Signal::SIGCHLD
-                | Signal::SIGSEGV
-                | Signal::SIGBUS
-                | Signal::SIGILL
-                | Signal::SIGFPE
-                | Signal::SIGABRT
-        ) {
-            ignore(ignored)?;
-        }
+    for number in 1..=signals::LAST {
+        signals::ignore(number);
     }
+    // Whoever started the daemon may have ignored it, and then the kernel would reap the children by itself.
+    signals::reset(Signal::SIGCHLD as i32);
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_set_mask()?;
     Ok(SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
-}
-
-#[allow(unsafe_code)]
-fn ignore(ignored: Signal) -> io::Result<()> {
-    // SAFETY: SIG_IGN is no handler that could run in a bad place.
-    unsafe { signal(ignored, SigHandler::SigIgn) }?;
-    Ok(())
 }
 
 fn detach_standard_descriptors(dev_null: &File) -> io::Result<()> {

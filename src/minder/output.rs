@@ -85,6 +85,26 @@ impl Output {
         self.kept.iter().copied().collect()
     }
 
+    /// What another minder has left: what was passed on of the last that was printed, what was not, and what
+    /// was dropped before that.
+    #[must_use]
+    pub fn left(sent: &[u8], unsent: &[u8], dropped: Dropped) -> Self {
+        let kept: VecDeque<u8> = sent.iter().chain(unsent).copied().collect();
+        Self { kept, unsent: unsent.len(), dropped, ..Self::default() }
+    }
+
+    /// What of it was neither passed on nor counted as dropped.
+    #[must_use]
+    pub fn unsent(&self) -> Vec<u8> {
+        self.unsent_bytes().copied().collect()
+    }
+
+    /// What was dropped since something was passed on.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
     /// Whether all of it was passed on or counted.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -15,6 +15,15 @@ const OUTPUT_AHEAD: usize = 1 << 20;
 /// How much is read at once, so that one who sends without end does not keep the others waiting.
 const READ_AT_ONCE: usize = 256 << 10;
 
+/// What was read from a connection.
+#[derive(Debug)]
+pub struct Said {
+    /// Messages with their payloads.
+    pub messages: Vec<(Request, Bytes)>,
+    /// The other side has closed: nothing more will come.
+    pub is_all: bool,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Peer {
@@ -36,15 +45,17 @@ impl Peer {
     /// Reads what is there.
     ///
     /// # Errors
-    /// When the other side has closed, or what it says is no message: the connection is over.
-    pub fn read(&mut self) -> io::Result<Vec<(Request, Bytes)>> {
+    /// When what the other side says is no message: the connection is over, and nothing of it is heeded.
+    pub fn read(&mut self) -> io::Result<Said> {
         let mut buffer = [0; 32 << 10];
         let mut taken = 0;
-        let mut messages = Vec::new();
+        let mut said = Said { messages: Vec::new(), is_all: false };
         while taken < READ_AT_ONCE {
             match self.stream.read(&mut buffer) {
-                // What came before the end is not to be acted upon: a daemon that is gone cannot learn of it.
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => {
+                    said.is_all = true;
+                    break;
+                }
                 Ok(length) => {
                     taken += length;
                     self.decoder.push(&buffer[..length]);
@@ -55,9 +66,9 @@ impl Peer {
             }
         }
         while let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
-            messages.push(message);
+            said.messages.push(message);
         }
-        Ok(messages)
+        Ok(said)
     }
 
     /// Adds a message to what is to be written.

@@ -28,11 +28,15 @@ pub struct Process {
     pub group: i32,
     /// Its session's.
     pub session: i32,
-    /// Whether it has ended and waits for its parent to take note.
+    /// Whether it has ended and waits for its parent to take note, or is about to: it executes nothing any more,
+    /// but its descriptors may be closed before it shows as a zombie.
     pub is_zombie: bool,
     /// When it was started, in clock ticks since the machine was: with `pid` it names a process for good.
     pub start_time: u64,
 }
+
+/// Among the flags of a process, from the kernel's `sched.h`: it is in its `exit`.
+const PF_EXITING: u32 = 4;
 
 /// Reads a line of `/proc/PID/stat`: `proc_pid_stat(5)`.
 #[must_use]
@@ -42,9 +46,12 @@ pub fn parse_stat(line: &str) -> Option<Process> {
     let (_, rest) = rest.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<i32>().ok();
+    // The first of its threads may have ended without the others.
+    let only_thread = number(20)? <= 1;
+    let is_exiting = fields.get(9 - 3)?.parse::<u32>().ok()? & PF_EXITING != 0;
     Some(Process {
         pid: pid.parse().ok()?,
-        is_zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+        is_zombie: only_thread && (is_exiting || matches!(*fields.first()?, "Z" | "X" | "x")),
         parent: number(4)?,
         group: number(5)?,
         session: number(6)?,
@@ -167,6 +174,12 @@ mod tests {
         let line = "4242 (a) b (c) S 1 4240 4200 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1 1\n";
         let read = parse_stat(line).unwrap();
         assert_eq!(read, Process { start_time: 987_654, ..process(4242, 1, 4240, 4200) });
+        let with = |state: &str, flags: &str, threads: &str| {
+            let line = line.replace(") S ", &format!(") {state} ")).replace("4194560", flags);
+            parse_stat(&line.replace("20 0 1 0", &format!("20 0 {threads} 0"))).unwrap().is_zombie
+        };
+        assert!(with("Z", "4194560", "1") && with("R", "4194564", "1") && !with("S", "4194560", "1"));
+        assert!(!with("Z", "4194564", "2"), "the first of several threads has ended");
         assert!(parse_stat("4242 (sh) Z 1").is_none());
         assert!(parse_stat("").is_none());
     }

@@ -3,13 +3,13 @@
 //! A child writes its own record before it executes anything, so that no command ever runs without one. An
 //! end that no daemon has taken note of is written by a minder that exits. Both go when they are known.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::minder::output::Output;
 use crate::minder::processes::{Process, look_up};
 use crate::run::protocol::{About, Decoder, End, Report, encode};
 use crate::schedule::order::RunId;
@@ -71,7 +71,7 @@ pub enum Left {
     /// It was started, as this process.
     Started(Record, Named),
     /// It has ended, and this was the last of its output.
-    Ended(End, Bytes),
+    Ended(End, Output),
 }
 
 /// The records of one run folder.
@@ -101,16 +101,19 @@ impl Records {
         self.folder.join(format!("{run}.end"))
     }
 
-    /// Leaves an end for a later minder.
+    /// Leaves an end for a later minder: what of the last output was passed on goes with it, and the rest
+    /// follows.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn leave(&self, end: &End, output: &[u8]) -> io::Result<()> {
-        let frame = encode(&Report::Ended(Box::new(end.clone())), output).map_err(io::Error::other)?;
-        let path = self.of_ended(end.run);
-        let unfinished = path.with_extension("new");
-        fs::write(&unfinished, frame)?;
-        fs::rename(unfinished, path)
+    pub fn leave(&self, end: &End, output: &Output) -> io::Result<()> {
+        let (last, unsent) = (output.last(), output.unsent());
+        let sent = &last[..last.len() - unsent.len()];
+        let rest = Report::Output { run: end.run, watch: end.about.watch.clone(), dropped: output.dropped() };
+        let ended = encode(&Report::Ended(Box::new(end.clone())), sent);
+        let rest = encode(&rest, &unsent);
+        let frames = ended.and_then(|ended| Ok([ended, rest?].concat())).map_err(io::Error::other)?;
+        write_whole(&self.of_ended(end.run), &frames)
     }
 
     /// From here on the run is `minder`'s, so that no other one takes it.
@@ -118,12 +121,9 @@ impl Records {
     /// # Errors
     /// When that cannot be written; the record is as it was.
     pub fn take_over(&self, record: &Record, main: Named, minder: Named) -> io::Result<()> {
-        let path = self.of_started(record.run);
-        let unfinished = path.with_extension("new");
         let mut text = format!("{} {}\n", main.pid, main.start_time).into_bytes();
         serde_json::to_writer(&mut text, &Record { minder, ..record.clone() })?;
-        fs::write(&unfinished, text)?;
-        fs::rename(unfinished, path)
+        write_whole(&self.of_started(record.run), &text)
     }
 
     /// Forgets a run.
@@ -160,10 +160,9 @@ impl Records {
 /// When it cannot be written.
 pub fn write_own(path: &Path, prepared: &[u8]) -> io::Result<()> {
     let Named { pid, start_time } = Named::this()?;
-    let mut file = File::create(path)?;
     let mut text = format!("{pid} {start_time}\n").into_bytes();
     text.extend_from_slice(prepared);
-    file.write_all(&text)
+    write_whole(path, &text)
 }
 
 fn read_started(path: &Path) -> Option<Left> {
@@ -177,10 +176,16 @@ fn read_started(path: &Path) -> Option<Left> {
 fn read_ended(path: &Path) -> Option<Left> {
     let mut decoder = Decoder::default();
     decoder.push(&fs::read(path).ok()?);
-    match decoder.next_message().ok()?? {
-        (Report::Ended(end), output) => Some(Left::Ended(*end, output)),
-        _ => None,
-    }
+    let (Report::Ended(end), sent) = decoder.next_message().ok()?? else { return None };
+    let (Report::Output { dropped, .. }, unsent) = decoder.next_message().ok()?? else { return None };
+    Some(Left::Ended(*end, Output::left(&sent, &unsent, dropped)))
+}
+
+/// Writes a file that is there with all of its contents or not at all: another process may look at any time.
+fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    fs::write(&unfinished, contents)?;
+    fs::rename(unfinished, path)
 }
 
 #[cfg(test)]
@@ -244,10 +249,17 @@ mod tests {
             started_ms: 1,
             lasted_us: 2,
         };
-        records.leave(&end, b"said\n").unwrap();
+        let mut output = Output::default();
+        output.push(b"said\n");
+        let _ = output.take_lines(std::time::Instant::now(), 100);
+        output.push(b"and\n");
+        records.leave(&end, &output).unwrap();
         let left = records.left();
         let Left::Ended(found, output) = &left[0] else { panic!("{left:?}") };
-        assert_eq!((found, &output[..]), (&end, &b"said\n"[..]));
+        assert_eq!(
+            (found, output.last(), output.unsent()),
+            (&end, b"said\nand\n".to_vec(), b"and\n".to_vec())
+        );
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -133,8 +132,8 @@ impl Run {
 
     /// A run of which another minder has left the end and the last of the output.
     #[must_use]
-    pub fn ended(end: End, output: &Bytes, now: Instant) -> Self {
-        let mut run = Self {
+    pub fn ended(end: End, output: Output, now: Instant) -> Self {
+        Self {
             id: end.run,
             about: end.about.clone(),
             kill_after: Duration::ZERO,
@@ -142,12 +141,10 @@ impl Run {
             started_ms: end.started_ms,
             script: None,
             cgroup: None,
-            output: Output::default(),
+            output,
             pipe: None,
             state: State::Ended { end: Box::new(end), linger_until: now, noted: false },
-        };
-        run.output.push(output);
-        run
+        }
     }
 
     fn ended_without(record: Record, pid: Option<i32>, ending: Ending, now: Instant) -> Self {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, getpid, pipe2};
 
 use crate::minder::child::{self, Failure, Program};
 use crate::minder::stdin;
@@ -115,6 +115,7 @@ fn prepare(
         },
         cgroup: cgroup.map(Path::to_owned),
         record,
+        minder: getpid(),
     })
 }
 

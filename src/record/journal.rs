@@ -1,17 +1,50 @@
-//! Runs, in the log: a line for a start, a line for an end, and a line for each line that a child prints.
+//! Runs, in the log: a line for a start, a line for an end, and a line for each line that a child prints; and
+//! in the ledger, where they end well.
+
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use crate::record::ledger::{Ledger, Line, Writer};
 use crate::run::happening::Happening;
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, Outcome, RunId};
 
-/// Logs what happens until nobody tells any more.
-pub async fn keep(mut happenings: mpsc::Receiver<Happening>) {
-    while let Some(happening) = happenings.recv().await {
-        log(&happening);
+/// Takes note of what happens until nobody tells any more. Runs that have ended and that nothing more is to
+/// be noted of go to `kept`.
+pub async fn keep(mut happenings: mpsc::Receiver<Happening>, ledger: Ledger, kept: mpsc::Sender<RunId>) {
+    let mut ledger = Writer::new(ledger);
+    let mut telling = true;
+    while telling || !ledger.is_idle() {
+        let runs = tokio::select! {
+            happening = happenings.recv(), if telling => match happening {
+                Some(happening) => {
+                    log(&happening);
+                    note(happening, &mut ledger)
+                }
+                None => {
+                    telling = false;
+                    Vec::new()
+                }
+            },
+            runs = ledger.written() => runs,
+        };
+        for run in runs {
+            // Nobody minds it any more, if nobody listens.
+            let _ = kept.send(run).await;
+        }
     }
+}
+
+/// The runs that there is nothing to write of.
+fn note(happening: Happening, ledger: &mut Writer) -> Vec<RunId> {
+    let Happening::Ended { end, .. } = happening else { return Vec::new() };
+    if !end.outcome.is_success() {
+        return vec![end.run];
+    }
+    ledger.note(end.run, Line { watch: end.watch, applied: end.given, at: SystemTime::now() });
+    Vec::new()
 }
 
 fn log(happening: &Happening) {

@@ -12,12 +12,16 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::run::protocol::{DecodeError, Decoder, Executable, Minded, PROTOCOL, Report, Request, encode};
 
 /// How long a minder has to answer, on a machine that is very busy.
 pub const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long a minder that is left may take to be told the last.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How many requests may wait to be written.
 const REQUESTS_AHEAD: usize = 64;
@@ -77,6 +81,7 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Link {
     requests: mpsc::Sender<Vec<u8>>,
+    writer: JoinHandle<()>,
     socket: PathBuf,
 }
 
@@ -162,7 +167,7 @@ impl Link {
             }
         });
         let (requests, mut frames) = mpsc::channel::<Vec<u8>>(REQUESTS_AHEAD);
-        tokio::spawn(async move {
+        let writer = tokio::spawn(async move {
             while let Some(frame) = frames.recv().await {
                 // The reader notices the end of the connection.
                 if writer.write_all(&frame).await.is_err() {
@@ -170,13 +175,19 @@ impl Link {
                 }
             }
         });
-        Ok((Self { requests, socket: socket.to_owned() }, welcome))
+        Ok((Self { requests, writer, socket: socket.to_owned() }, welcome))
     }
 
     /// Where the minder listens.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Ends the connection once all that was said is written, unless that takes too long.
+    pub async fn close(self) {
+        drop(self.requests);
+        let _ = timeout(FAREWELL, self.writer).await;
     }
 
     /// Says something to the minder. That it is gone is heard of elsewhere.

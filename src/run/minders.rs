@@ -15,17 +15,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::minder;
+use crate::run::executable::executable;
 use crate::run::happening::Happening;
 use crate::run::identity::{self, Account, IdentityError};
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
-use crate::run::protocol::{About, DecodeError, End, Ending, Executable, Minded, Report, Request, Start};
+use crate::run::protocol::{
+    About, DecodeError, End, Ending, Executable, FOLDER, Minded, Report, Request, Start,
+};
 use crate::run::start::Run;
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId};
 use crate::watch::update::Update;
 
 /// How long to wait before a minder is started again that did not start: first, and at most.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a stop waits for the record of the last runs, should the disk be slow.
+const LAST_KEPT: Duration = Duration::from_secs(2);
 
 /// Carries out orders and tells how they ended.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub struct Minders {
     /// The daemon's own, for the runs that ask for no other: nothing is looked up for them.
     own_account: Account,
     links: BTreeMap<u64, Link>,
+    /// The number of the link that was made last.
+    last_link: u64,
     /// The one that takes new orders.
     current: u64,
     heard: mpsc::Receiver<(u64, Heard)>,
@@ -43,6 +50,11 @@ pub struct Minders {
     /// What was heard while something else was waited for.
     backlog: VecDeque<(u64, Heard)>,
     runs: HashMap<RunId, Known>,
+    /// Runs that have ended and that no record is kept of yet, with who minded them.
+    ended: HashMap<RunId, u64>,
+    /// How often the current minder was asked to adopt and has not answered: what it answers says nothing of
+    /// what was lost after it was asked.
+    unanswered: u32,
     /// When another minder is tried to be started, and how long after that if it cannot be; while there is
     /// none that takes orders.
     restart: Option<(Instant, Duration)>,
@@ -101,10 +113,10 @@ impl Minders {
     /// When none can be started, or one that is there does not answer: what it minds is not known then, and
     /// could be started beside itself.
     pub async fn find(run_dir: &Path, lang: Option<String>) -> Result<(Self, Vec<Adopted>), LinkError> {
-        let folder = run_dir.join(minder::FOLDER);
+        let folder = run_dir.join(FOLDER);
         let at = |error: io::Error| LinkError::Io { path: folder.clone(), error };
         make_private(&folder).map_err(at)?;
-        let executable = minder::executable().map_err(at)?;
+        let executable = executable().map_err(at)?;
         let own_account = tokio::task::spawn_blocking(|| identity::look_up(None, None)).await;
         let own_account =
             own_account.map_err(io::Error::other).and_then(|found| found.map_err(io::Error::other));
@@ -115,11 +127,14 @@ impl Minders {
             lang,
             own_account,
             links: BTreeMap::new(),
+            last_link: 0,
             current: 0,
             heard,
             heard_from,
             backlog: VecDeque::new(),
             runs: HashMap::new(),
+            ended: HashMap::new(),
+            unanswered: 0,
             restart: None,
             preparing: JoinSet::new(),
             to_prepare: HashMap::new(),
@@ -127,7 +142,7 @@ impl Minders {
         };
         for socket in sockets(&folder).map_err(at)? {
             match minders.connect(&socket).await {
-                Ok(()) => {}
+                Ok((number, welcome)) => minders.meet(number, welcome).await,
                 Err(LinkError::Gone(_)) => {
                     let _ = std::fs::remove_file(&socket);
                 }
@@ -148,11 +163,13 @@ impl Minders {
     }
 
     /// Works until `shutdown`, or until nobody gives orders any more. Then children go on, or are ended as
-    /// their timeout would if `stop_children` says so.
+    /// their timeout would if `stop_children` says so. `kept` names the ended runs of which a record is kept:
+    /// the minder may forget them.
     pub async fn run(
         mut self,
         mut orders: mpsc::Receiver<Order>,
         outlets: Outlets,
+        mut kept: mpsc::Receiver<RunId>,
         shutdown: CancellationToken,
         stop_children: bool,
     ) {
@@ -169,6 +186,7 @@ impl Minders {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, &outlets).await,
+                Some(run) = kept.recv() => self.note(run).await,
                 () = sleep_until(restart_at), if !has_minder => self.try_restart().await,
                 Some(prepared) = self.preparing.join_next(), if has_minder => match prepared {
                     Ok(prepared) => {
@@ -190,21 +208,41 @@ impl Minders {
         if stop_children {
             self.end_all(&outlets).await;
         }
+        drop(outlets);
+        // Else what was kept last would be told to the next daemon again.
+        while let Ok(Some(run)) = timeout(LAST_KEPT, kept.recv()).await {
+            self.note(run).await;
+        }
+        for link in std::mem::take(&mut self.links).into_values() {
+            link.close().await;
+        }
     }
 
     async fn end_all(&mut self, outlets: &Outlets) {
+        let may_be_there = |known: &Known| known.link.is_some() || known.unstarted.is_none();
+        self.runs.retain(|_, known| may_be_there(known));
+        self.ask_to_end().await;
+        while !self.runs.is_empty() {
+            let restart_at = self.restart.map_or_else(Instant::now, |(at, _)| at);
+            tokio::select! {
+                Some((link, heard)) = self.heard.recv() => {
+                    let is_found = matches!(heard, Heard::Report(Report::Adopted { .. }, _));
+                    self.take_in(link, heard, outlets).await;
+                    // Nothing is ordered again that did not come to be.
+                    self.runs.retain(|_, known| may_be_there(known));
+                    if is_found {
+                        self.ask_to_end().await;
+                    }
+                }
+                () = sleep_until(restart_at), if self.restart.is_some() => self.try_restart().await,
+            }
+        }
+    }
+
+    async fn ask_to_end(&self) {
         for (&run, known) in &self.runs {
             if let Some(link) = known.link.and_then(|link| self.links.get(&link)) {
                 let _ = link.say(&Request::End { run }, &[]).await;
-            }
-        }
-        while !self.runs.is_empty() {
-            match self.heard.recv().await {
-                Some((link, Heard::Report(report, payload))) => {
-                    self.hear(link, report, payload, outlets).await
-                }
-                Some((link, Heard::Gone(_))) => self.runs.retain(|_, known| known.link != Some(link)),
-                None => return,
             }
         }
     }
@@ -218,12 +256,13 @@ impl Minders {
 
     /// Has the minder go on with what others have left that are gone.
     async fn adopt(&mut self) -> Result<(), LinkError> {
-        self.say_to_current(&Request::Adopt).await;
+        self.ask_to_adopt().await;
         loop {
             let silent = || LinkError::Silent(self.folder.clone());
             let heard = timeout(ANSWER, self.heard.recv()).await.ok().flatten().ok_or_else(silent)?;
             match heard {
                 (link, Heard::Report(Report::Adopted { runs }, _)) if link == self.current => {
+                    self.unanswered = 0;
                     self.know(link, runs);
                     return Ok(());
                 }
@@ -239,33 +278,42 @@ impl Minders {
         }
     }
 
-    async fn say_to_current(&self, request: &Request) {
+    async fn ask_to_adopt(&mut self) {
         if let Some(link) = self.links.get(&self.current) {
-            let _ = link.say(request, &[]).await;
+            self.unanswered += 1;
+            let _ = link.say(&Request::Adopt, &[]).await;
         }
     }
 
     async fn start(&mut self) -> Result<(), LinkError> {
         let socket = Link::start_minder(&self.folder).await?;
-        self.connect(&socket).await
+        // Whatever it says of its binary: it is the one that was just started.
+        let (number, welcome) = self.connect(&socket).await?;
+        self.current = number;
+        self.know(number, welcome.runs);
+        Ok(())
     }
 
-    async fn connect(&mut self, socket: &Path) -> Result<(), LinkError> {
-        let number = self.links.last_key_value().map_or(0, |(&last, _)| last).max(self.current) + 1;
-        let (link, welcome) = Link::connect(socket, number, self.heard_from.clone()).await?;
+    async fn connect(&mut self, socket: &Path) -> Result<(u64, Welcome), LinkError> {
+        self.last_link += 1;
+        let (link, welcome) = Link::connect(socket, self.last_link, self.heard_from.clone()).await?;
+        self.links.insert(self.last_link, link);
+        Ok((self.last_link, welcome))
+    }
+
+    /// Takes note of a minder that was there before.
+    async fn meet(&mut self, number: u64, welcome: Welcome) {
         let Welcome { executable, runs } = welcome;
         if executable == self.executable && self.current == 0 {
             self.current = number;
         } else {
-            info!(
-                release = executable.release,
-                runs = runs.len(),
-                "an earlier minder keeps its runs to their end"
-            );
+            let release = executable.release;
+            info!(release, runs = runs.len(), "an earlier minder keeps its runs to their end");
+            if let Some(link) = self.links.get(&number) {
+                let _ = link.say(&Request::Retire, &[]).await;
+            }
         }
         self.know(number, runs);
-        self.links.insert(number, link);
-        Ok(())
     }
 
     async fn take(&mut self, order: Order, outlets: &Outlets) {
@@ -353,13 +401,23 @@ impl Minders {
     }
 
     async fn hear_end(&mut self, link: u64, end: End, outlets: &Outlets) {
-        if let Some(link) = self.links.get(&link) {
-            let _ = link.say(&Request::Noted { run: end.run }, &[]).await;
-        }
+        // Until a record is kept of it, the minder is the only one who knows.
+        self.ended.insert(end.run, link);
         // Told twice, when a connection was made anew in between: known once.
-        if self.runs.remove(&end.run).is_none() {
-            return;
+        if self.runs.remove(&end.run).is_some() {
+            self.tell_minded_end(end, outlets).await;
+        } else {
+            self.note(end.run).await;
         }
+    }
+
+    async fn note(&mut self, run: RunId) {
+        if let Some(link) = self.ended.remove(&run).and_then(|link| self.links.get(&link)) {
+            let _ = link.say(&Request::Noted { run }, &[]).await;
+        }
+    }
+
+    async fn tell_minded_end(&self, end: End, outlets: &Outlets) {
         let Ok(watch) = WatchName::try_from(end.about.watch.as_str()) else { return };
         let outcome = match end.ending {
             Ending::Exited(status) => Outcome::Exited(status),
@@ -380,6 +438,7 @@ impl Minders {
             // One that was killed has left it.
             let _ = std::fs::remove_file(link.socket());
         }
+        self.ended.retain(|_, link| *link != gone);
         let mut left = 0;
         for known in self.runs.values_mut().filter(|known| known.link == Some(gone)) {
             known.link = None;
@@ -388,10 +447,11 @@ impl Minders {
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         if gone == self.current {
             warn!(runs = left, "the minder has ended{why}; starting another");
+            self.unanswered = 0;
             self.restart = Some((Instant::now(), RESTART.0));
         } else if left > 0 {
             warn!(runs = left, "an earlier minder has ended before its runs{why}");
-            self.say_to_current(&Request::Adopt).await;
+            self.ask_to_adopt().await;
         }
     }
 
@@ -399,7 +459,7 @@ impl Minders {
         let Some((_, pause)) = self.restart.take() else { return };
         self.current = 0;
         match self.start().await {
-            Ok(()) => self.say_to_current(&Request::Adopt).await,
+            Ok(()) => self.ask_to_adopt().await,
             Err(error) => {
                 error!("{error}; trying again");
                 self.restart = Some((Instant::now() + pause, (pause * 2).min(RESTART.1)));
@@ -410,6 +470,10 @@ impl Minders {
     /// What a minder that is gone had is found, or it never came to be and is ordered again, or it is lost.
     async fn hear_adopted(&mut self, link: u64, runs: Vec<Minded>, outlets: &Outlets) {
         self.know(link, runs);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.unanswered > 0 {
+            return;
+        }
         let missing: Vec<RunId> =
             self.runs.iter().filter(|(_, known)| known.link.is_none()).map(|(&run, _)| run).collect();
         for run in missing {

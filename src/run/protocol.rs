@@ -24,6 +24,9 @@ use crate::watch::update::{Event, Version};
 /// The number of this protocol.
 pub const PROTOCOL: u32 = 1;
 
+/// The folder of the minders' sockets below the run folder. Each socket is named for its minder's process id.
+pub const FOLDER: &str = "minder";
+
 /// The longest header that is taken, in bytes. A watch file is at most 1 MiB, and JSON escapes a byte with
 /// six at the most.
 pub const MAX_HEADER: usize = 8 << 20;
@@ -62,6 +65,9 @@ pub enum Request {
     },
     /// Go on with the runs that minders which are gone have left. Answered by `Adopted`.
     Adopt,
+    /// Another minder takes the orders from now on: exit when all runs are noted and no more output is to
+    /// come, although there is a daemon.
+    Retire,
     /// Something of a later release; passed over.
     #[serde(other)]
     Unknown,
@@ -257,8 +263,9 @@ pub struct Executable {
     pub device: u64,
     /// The file's inode.
     pub inode: u64,
-    /// When the inode last changed, in nanoseconds since 1970.
-    pub changed_ns: i64,
+    /// When it was last written, in nanoseconds since 1970. Not when its inode last changed: that it is
+    /// unlinked, as an upgrade does to it, makes no other program of it.
+    pub written_ns: i64,
 }
 
 /// Why bytes are not a message. The connection is of no use afterwards.
@@ -396,7 +403,7 @@ mod tests {
     #[test]
     fn a_welcome_reads_back() {
         let executable =
-            Executable { release: "0.1.0".into(), device: 1, inode: u64::MAX, changed_ns: i64::MAX };
+            Executable { release: "0.1.0".into(), device: 1, inode: u64::MAX, written_ns: i64::MAX };
         let welcome = Report::Welcome { protocol: PROTOCOL, executable, runs: vec![] };
         let mut decoder = Decoder::default();
         decoder.push(&encode(&welcome, b"").unwrap());

@@ -15,9 +15,11 @@
 mod harness;
 
 mod children;
+mod documents;
 mod environment;
 mod examples;
 mod existence;
+mod inherit;
 mod loading;
 mod network;
 mod outage;

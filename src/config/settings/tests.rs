@@ -58,10 +58,7 @@ fn a_log_file_named_by_a_flag_is_below_the_current_directory() {
 #[test]
 fn a_file_asked_for_by_name_must_exist() {
     let error = Settings::load(Some(Path::new("/nonexistent/t.toml")), Overrides::default()).unwrap_err();
-    assert_eq!(
-        error[0].to_string(),
-        "/nonexistent/t.toml: error: cannot be read: No such file or directory (os error 2)"
-    );
+    assert_eq!(error[0].to_string(), "/nonexistent/t.toml: error: there is no such file");
 }
 
 #[test]
@@ -104,9 +101,10 @@ t.toml:6:19: error: session_timeout must be more than 0
  6 | session_timeout = 0
    |                   ^
 help: the ensemble grants no session without a timeout
-t.toml:7:1: error: the key "tls" is not supported by this version of twitcher
+t.toml:7:7: error: tls has no ca
  7 | tls = {}
-   | ^^^
+   |       ^^
+help: add the certificate of who signed the servers', such as ca = "/etc/twitcher/ca.pem"
 t.toml:9:9: error: "inof" is not a log level; did you mean "info"?
  9 | level = 'inof'
    |         ^^^^^^

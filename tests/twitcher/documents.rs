@@ -1,0 +1,328 @@
+//! What the documents say is so: the README's blocks run, its tables are the program's, and ARCHITECTURE's
+//! names exist.
+
+mod watches;
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use clap::{CommandFactory, Parser};
+use twitcher::cli::Cli;
+use twitcher::config::keys;
+
+use crate::harness::{Folder, shared_chroot, twitcher};
+
+const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = Path::new(SOURCE).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn readme() -> String {
+    read("README.md")
+}
+
+/// The fenced blocks of a document that are marked as being in this language.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let fence = format!("\n```{language}\n");
+    let starts = document.match_indices(&fence).map(|(at, _)| at + fence.len());
+    starts
+        .map(|start| {
+            let rest = &document[start..];
+            rest[..rest.find("```").expect("the end of a block")].to_owned()
+        })
+        .collect()
+}
+
+/// What follows a heading, up to the next of its level.
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let start = document.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let text = &document[start + 1..];
+    let level = format!("\n{} ", heading.split(' ').next().expect("a heading"));
+    &text[..text.find(&level).unwrap_or(text.len())]
+}
+
+/// The cells of the rows of the first table of a text, without its head.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let table =
+        text.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    table.skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+/// What is in backquotes.
+fn code(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// Writes a file that the daemon trusts, whatever the umask is.
+fn write(path: &Path, text: &str) {
+    write_with(path, 0o644, text);
+}
+
+fn write_with(path: &Path, mode: u32, text: &str) {
+    fs::write(path, text).expect("a file");
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("a file that only its owner can write");
+}
+
+#[track_caller]
+fn taken(output: &Output, what: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{what}\n{said}");
+}
+
+#[test]
+fn every_toml_block_of_the_readme_is_one_that_the_program_takes() {
+    let blocks = blocks(&readme(), "toml");
+    let mut watches = 0;
+    for block in &blocks {
+        let folder = Folder::new();
+        let file = folder.join("block.toml");
+        write(&file, block);
+        let mut command = twitcher();
+        command.arg("check");
+        if block.contains("[[watch]]") {
+            watches += 1;
+            command.arg(&file);
+        } else {
+            let no_watches = folder.join("watches");
+            fs::create_dir(&no_watches).expect("a folder");
+            fs::set_permissions(&no_watches, Permissions::from_mode(0o755)).expect("a folder");
+            command.arg("--config").arg(&file).arg(no_watches);
+        }
+        taken(&command.output().expect("the program"), block);
+    }
+    assert!(watches > 0 && watches < blocks.len());
+}
+
+/// What the README's shell blocks call besides twitcher. Here they do nothing.
+const OTHERS: &[&str] = &["make", "cargo", "install", "systemctl", "git", "generate"];
+
+#[test]
+fn every_shell_block_of_the_readme_runs_as_it_stands() {
+    let folder = Folder::new();
+    let (bin, work, watches) = (folder.join("bin"), folder.join("work"), folder.join("watches"));
+    for path in [&bin, &work, &watches] {
+        fs::create_dir(path).expect("a folder");
+        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a folder");
+    }
+    let called = folder.join("called");
+    for name in OTHERS {
+        write_with(&bin.join(name), 0o755, "#!/bin/sh\n");
+    }
+    // Remembers what it was called with. All but the daemon is really run.
+    let program = format!(
+        "#!/bin/sh\nprintf '%s\\0' \"$@\" end >>'{}'\n[ \"$1\" = run ] || exec '{}' \"$@\"\n",
+        called.display(),
+        env!("CARGO_BIN_EXE_twitcher")
+    );
+    write_with(&bin.join("twitcher"), 0o755, &program);
+    let watch = &blocks(section(&readme(), "## A first watch"), "toml")[0];
+    write(&watches.join("git-pull.toml"), watch);
+    write(&work.join("web.toml"), watch);
+    write(&work.join("flags.json"), "{}");
+
+    let zookeeper = shared_chroot("readme");
+    let blocks = blocks(&readme(), "sh");
+    assert!(blocks.len() > 3);
+    for block in &blocks {
+        assert!(!block.contains("> /"), "it would write to this machine: {block}");
+        for path in block
+            .split_whitespace()
+            .filter(|word| ["etc/", "packaging/"].iter().any(|at| word.starts_with(at)))
+        {
+            assert!(Path::new(SOURCE).join(path).exists(), "no {path}");
+        }
+        let mut command = Command::new("/bin/sh");
+        command.args(["-euc", block]).current_dir(&work).env_clear().env("PATH", &bin);
+        command.env("TWITCHER_ZKSERVERS", &zookeeper).env("TWITCHER_CONFIG_PATH", &watches);
+        taken(&command.output().expect("a shell"), block);
+    }
+    let called = fs::read_to_string(&called).expect("calls");
+    let calls: Vec<&str> = called.split("\0end\0").filter(|call| !call.is_empty()).collect();
+    assert!(calls.len() > 5, "{calls:?}");
+    for call in calls {
+        let words = ["twitcher"].into_iter().chain(call.split('\0'));
+        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_readme_has_a_row_for_each_key_of_a_watch_and_names_those_that_are_refused() {
+    let readme = readme();
+    let section = section(&readme, "## Watch files");
+    let listed: Vec<&str> = rows(section).iter().map(|row| code(row[0])[0]).collect();
+    assert_eq!(listed, keys::WATCH);
+    let refused = section.split("\n\n").find(|text| text.starts_with("Not yet")).unwrap_or_default();
+    let refused = code(refused);
+    for key in keys::WATCH_LATER {
+        assert!(refused.contains(key), "{key} is refused, and the README does not say so");
+    }
+    for word in refused {
+        let value = if word.contains('=') { "" } else { " = 1" };
+        let folder = Folder::new();
+        let text = format!("[[watch]]\nznode = '/a'\ncommand = 'x'\n{word}{value}\n");
+        write(&folder.join("a.toml"), &text);
+        let output = twitcher().arg("check").arg(&*folder).output().expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("not supported by this version"), "{word} is not refused: {said}");
+    }
+}
+
+#[test]
+fn the_readmes_defaults_are_the_programs() {
+    let folder = Folder::new();
+    write(&folder.join("a.toml"), "[[watch]]\nznode = '/a'\ncommand = 'x'\n");
+    let output = twitcher().args(["check", "--explain"]).arg(&*folder).output().expect("the program");
+    let explained = String::from_utf8(output.stdout).expect("text");
+    let readme = readme();
+    let mut compared = 0;
+    for row in rows(section(&readme, "## Watch files")) {
+        let (key, default) = (code(row[0])[0], row[1]);
+        let said = explained.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+        if let (Some(said), [default]) = (said, &code(default)[..])
+            && !["command", "script"].contains(&key)
+        {
+            assert_eq!(said, *default, "{key}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 8, "{compared}");
+}
+
+/// The keys of the settings file under `etc`, with the table that each is in.
+fn keys_of_settings() -> Vec<(String, String)> {
+    let mut table = String::new();
+    let mut keys = Vec::new();
+    for line in read("etc/twitcher/twitcher.toml").lines() {
+        if line.starts_with('[') {
+            table = line.to_owned();
+        }
+        let key = line.strip_prefix('#').and_then(|line| Some(line.trim_start().split_once(" = ")?.0));
+        keys.extend(key.filter(|key| !key.contains(' ')).map(|key| (table.clone(), key.to_owned())));
+    }
+    keys
+}
+
+#[test]
+fn the_settings_file_under_etc_and_the_readme_have_the_same_keys() {
+    let readme = readme();
+    let listed: Vec<(String, String)> = rows(section(&readme, "## The daemon's settings"))
+        .iter()
+        .map(|row| code(row[0]))
+        .filter(|cell| cell[0] != "[defaults]")
+        .map(|cell| (cell[0].to_owned(), cell[1].to_owned()))
+        .collect();
+    let (defaults, others): (Vec<_>, Vec<_>) =
+        keys_of_settings().into_iter().partition(|(table, _)| table == "[defaults]");
+    assert_eq!(listed, others);
+    let defaults: BTreeSet<&str> = defaults.iter().map(|(_, key)| key.as_str()).collect();
+    let known = keys::WATCH.iter().copied().filter(|key| !keys::WATCH_OWN.contains(key)).collect();
+    assert_eq!(defaults, known);
+}
+
+#[test]
+fn the_readme_has_a_row_for_each_subcommand() {
+    let readme = readme();
+    let listed: BTreeSet<String> = rows(section(&readme, "## The command line"))
+        .iter()
+        .map(|row| code(row[0])[0].split(' ').nth(1).expect("a subcommand").to_owned())
+        .collect();
+    let cli = Cli::command();
+    let known =
+        cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
+    assert_eq!(listed, known.map(|command| command.get_name().to_owned()).collect());
+}
+
+#[test]
+fn the_links_of_the_documents_lead_somewhere() {
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        let document = read(name);
+        let anchors: Vec<String> = document
+            .lines()
+            .filter(|line| line.starts_with('#'))
+            .map(|line| {
+                line.trim_start_matches(['#', ' ']).to_lowercase().replace('\'', "").replace(' ', "-")
+            })
+            .collect();
+        for (at, _) in document.match_indices("](") {
+            let target = &document[at + 2..];
+            let target = &target[..target.find(')').expect("the end of a link")];
+            match target.strip_prefix('#') {
+                Some(anchor) => assert!(anchors.iter().any(|known| known == anchor), "{name}: #{anchor}"),
+                None if target.contains("://") => {}
+                None => assert!(Path::new(SOURCE).join(target).exists(), "{name}: {target}"),
+            }
+        }
+    }
+}
+
+/// Every Rust file below a folder of the source.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(SOURCE).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the source") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_tests_and_files_that_architecture_names_exist() {
+    let document = read("ARCHITECTURE.md");
+    let tests: String = ["src", "tests"].iter().flat_map(|folder| sources(folder)).map(read).collect();
+    let (mut named, mut files) = (0, 0);
+    // A fence is no code.
+    for word in document.split("```").step_by(2).flat_map(code) {
+        if word.ends_with(".rs") {
+            let exists = ["", "src"].iter().any(|at| Path::new(SOURCE).join(at).join(word).exists());
+            // Of a file within the folder that is spoken of, the name is enough.
+            assert!(exists || sources("src").iter().any(|path| path.ends_with(word)), "no {word}");
+            files += 1;
+        } else if word.starts_with('p') && word.contains("_") && word.as_bytes()[1].is_ascii_digit() {
+            assert!(tests.contains(&format!("fn {word}(")), "no test {word}");
+            named += 1;
+        }
+    }
+    assert!(named > 15 && files > 20, "{named} tests, {files} files");
+}
+
+#[test]
+fn no_import_points_forward() {
+    let order = ["config", "watch", "schedule", "run", "record"];
+    for (place, folder) in order.iter().enumerate() {
+        for path in sources(&format!("src/{folder}")) {
+            let text = read(&path);
+            for later in order[place + 1..].iter().chain(&["cli", "daemon"]) {
+                assert!(!text.contains(&format!("crate::{later}::")), "{} uses {later}", path.display());
+            }
+        }
+    }
+    for path in sources("src/minder") {
+        let text = read(&path);
+        for other in ["config", "record", "cli", "daemon"] {
+            assert!(!text.contains(&format!("crate::{other}::")), "{} uses {other}", path.display());
+        }
+        for foreign in ["tokio", "toml", "zookeeper_client"] {
+            assert!(!text.contains(&format!("{foreign}::")), "{} uses {foreign}", path.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_is_allowed_nowhere_but_in_the_minder() {
+    let minder = Path::new(SOURCE).join("src/minder");
+    for path in sources("src").iter().filter(|path| !path.starts_with(&minder)) {
+        assert!(!read(path).contains("allow(unsafe_code)"), "{}", path.display());
+    }
+}
