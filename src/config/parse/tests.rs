@@ -195,14 +195,6 @@ git.toml:4:15: error: run_on_load "if-changed" is not supported by this version 
 "#]]
     );
     snapbox::assert_data_eq!(
-        of_key("watch_type = 'newest-child'"),
-        snapbox::str![[r#"
-git.toml:4:14: error: watch_type "newest-child" is not supported by this version of twitcher
- 4 | watch_type = 'newest-child'
-   |              ^^^^^^^^^^^^^^
-"#]]
-    );
-    snapbox::assert_data_eq!(
         problems("[[watch]]\nznode='/a'\nscript='echo'"),
         snapbox::str![[r#"
 git.toml:3:8: error: a script must begin with '#!' and the path of its interpreter
