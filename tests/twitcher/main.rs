@@ -15,12 +15,14 @@
 mod harness;
 
 mod children;
+mod crowd;
 mod documents;
 mod environment;
 mod examples;
 mod existence;
 mod inherit;
 mod loading;
+mod minder;
 mod network;
 mod outage;
 mod output;
@@ -32,6 +34,7 @@ mod servers;
 mod starting;
 mod stdin;
 mod stopping;
+mod takeover;
 mod timeouts;
 mod verbs;
 mod watch;
