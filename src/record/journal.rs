@@ -17,8 +17,13 @@ use crate::schedule::order::{Ended, Outcome, RunId};
 const LINES_AT_ONCE: usize = 64;
 
 /// Takes note of what happens until nobody tells any more. Runs that have ended and that nothing more is to
-/// be noted of go to `kept`.
-pub async fn keep(mut happenings: mpsc::Receiver<Happening>, ledger: Ledger, kept: mpsc::Sender<RunId>) {
+/// be noted of go to `kept`, which has no bound so that this and whoever tells cannot wait for each other; what
+/// is in it is a number for each run that has ended just now.
+pub async fn keep(
+    mut happenings: mpsc::Receiver<Happening>,
+    ledger: Ledger,
+    kept: mpsc::UnboundedSender<RunId>,
+) {
     let mut ledger = Writer::new(ledger);
     let mut telling = true;
     while telling || !ledger.is_idle() {
@@ -37,7 +42,7 @@ pub async fn keep(mut happenings: mpsc::Receiver<Happening>, ledger: Ledger, kep
         };
         for run in runs {
             // Nobody minds it any more, if nobody listens.
-            let _ = kept.send(run).await;
+            let _ = kept.send(run);
         }
     }
 }
