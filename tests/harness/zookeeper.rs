@@ -30,10 +30,13 @@ use port::Port;
 /// The folder in a server's folder that snapshots and logs of transactions are in.
 const DATA: &str = "version-2";
 
-/// Its manifest names the jars it needs, so that it is the whole of the class path but for the logger.
+/// Its manifest names the jars it needs, so that it is the whole of the class path but for the logger and
+/// for what it forgets.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
 /// Optional: without it the server says nothing about what ails it.
 const LOGGER: &str = "/usr/share/java/slf4j-simple.jar";
+/// What a server that speaks TLS needs.
+const NETTY: &str = "/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar:/usr/share/java/netty-transport-native-unix-common.jar";
 
 /// The parent of the JVM, in a process group of its own, out of the reach of a Ctrl-C.
 ///
@@ -302,7 +305,7 @@ impl Jvm {
         // It need not survive a power failure, and an fsync on a busy disk can outlast a session.
         command.args(["-Dzookeeper.forceSync=no", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
         command.args(options);
-        command.args(["-cp", &format!("{JAR}:{LOGGER}")]);
+        command.args(["-cp", &format!("{JAR}:{LOGGER}:{NETTY}")]);
         command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(settings);
         let mut guardian = command
             .stdin(Stdio::piped())

@@ -4,6 +4,7 @@
 mod access;
 mod children;
 mod cost;
+mod daemon;
 mod history;
 mod library;
 mod newest;
