@@ -8,6 +8,7 @@ pub mod eventually;
 #[path = "port.rs"]
 pub mod port;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,10 +27,16 @@ use zookeeper_client::{Acls, Client, CreateMode};
 use eventually::{DEADLINE, eventually};
 use port::Port;
 
-/// Its manifest names the jars it needs, so that it is the whole of the class path but for the logger.
+/// The folder in a server's folder that snapshots and logs of transactions are in.
+const DATA: &str = "version-2";
+
+/// Its manifest names the jars it needs, so that it is the whole of the class path but for the logger and
+/// for what it forgets.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
 /// Optional: without it the server says nothing about what ails it.
 const LOGGER: &str = "/usr/share/java/slf4j-simple.jar";
+/// What a server that speaks TLS needs.
+const NETTY: &str = "/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar:/usr/share/java/netty-transport-native-unix-common.jar";
 
 /// The parent of the JVM, in a process group of its own, out of the reach of a Ctrl-C.
 ///
@@ -52,8 +59,13 @@ pub struct Server {
     options: Vec<String>,
     folder: TempDir,
     port: Port,
+    /// Where it speaks TLS.
+    secure: Option<Port>,
     running: Mutex<Option<Jvm>>,
 }
+
+/// A server's data at some moment.
+pub struct Backup(TempDir);
 
 impl Server {
     /// Starts a server with no znodes. It serves when this returns.
@@ -67,12 +79,32 @@ impl Server {
 
     /// The same with options for the JVM, such as `-Djute.maxbuffer=…`.
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_on(options, None)
+    }
+
+    /// The same with TLS on a port of its own besides: with the key and the certificate in one PEM file, and
+    /// with the certificates whose holders' signatures it asks clients for, if it asks them.
+    pub fn start_with_tls(key_store: &Path, trust_store: Option<&Path>) -> Self {
+        let mut options = vec![
+            "-Dzookeeper.serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory".to_owned(),
+            format!("-Dzookeeper.ssl.keyStore.location={}", key_store.display()),
+            "-Dzookeeper.ssl.keyStore.type=PEM".to_owned(),
+        ];
+        match trust_store {
+            Some(path) => {
+                options.push(format!("-Dzookeeper.ssl.trustStore.location={}", path.display()));
+                options.push("-Dzookeeper.ssl.trustStore.type=PEM".to_owned());
+            }
+            None => options.push("-Dzookeeper.ssl.clientAuth=none".to_owned()),
+        }
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        Self::start_on(&options, Some(Port::reserve()))
+    }
+
+    fn start_on(options: &[&str], secure: Option<Port>) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let folder = tempfile::Builder::new()
-            .prefix("twitcher-zookeeper-")
-            .tempdir()
-            .expect("a temporary folder for ZooKeeper's data");
-        let server = Self { options, folder, port: Port::reserve(), running: Mutex::new(None) };
+        let folder = temporary_folder();
+        let server = Self { options, folder, port: Port::reserve(), secure, running: Mutex::new(None) };
         server.start_again();
         server
     }
@@ -82,6 +114,11 @@ impl Server {
         self.port.address().to_string()
     }
 
+    /// Where clients find it that speak TLS.
+    pub fn secure_address(&self) -> String {
+        self.secure.as_ref().expect("a server with TLS").address().to_string()
+    }
+
     /// Ends the server as a power failure would, and returns when it is gone. Nothing else gets its port.
     pub fn stop(&self) {
         self.running().take().expect("a running ZooKeeper server to stop").end();
@@ -89,9 +126,39 @@ impl Server {
 
     /// Starts a stopped server on the same port with the same data.
     pub fn start_again(&self) {
+        self.start_again_with(&[]);
+    }
+
+    /// The same with more options for the JVM, this time.
+    pub fn start_again_with(&self, more: &[&str]) {
         let mut running = self.running();
         assert!(running.is_none(), "this ZooKeeper server runs already");
-        *running = Some(Jvm::start(&self.options, self.folder.path(), &self.port));
+        let more = more.iter().map(|&option| option.to_owned());
+        let options: Vec<String> = self.options.iter().cloned().chain(more).collect();
+        *running = Some(Jvm::start(&options, self.folder.path(), (&self.port, self.secure.as_ref())));
+    }
+
+    /// While the server is stopped: copies its data.
+    pub fn back_up(&self) -> Backup {
+        let backup = temporary_folder();
+        copy(&self.data(), &backup.path().join(DATA));
+        Backup(backup)
+    }
+
+    /// While the server is stopped: puts this in the place of its data.
+    pub fn restore(&self, backup: &Backup) {
+        self.wipe();
+        copy(&backup.0.path().join(DATA), &self.data());
+    }
+
+    /// While the server is stopped: removes its data.
+    pub fn wipe(&self) {
+        fs::remove_dir_all(self.data()).expect("the data to go");
+    }
+
+    fn data(&self) -> PathBuf {
+        assert!(self.running().is_none(), "the data is that of a running ZooKeeper server");
+        self.folder.path().join(DATA)
     }
 
     /// While the server is stopped: serves its data at an address that nobody knows but `visit`, so that a
@@ -101,7 +168,7 @@ impl Server {
         let running = self.running();
         assert!(running.is_none(), "a running ZooKeeper server cannot be elsewhere as well");
         let port = Port::reserve();
-        let jvm = Jvm::start(&self.options, self.folder.path(), &port);
+        let jvm = Jvm::start(&self.options, self.folder.path(), (&port, None));
         no_session_is_left(port.address());
         let result = visit(&port.address().to_string());
         jvm.end();
@@ -182,6 +249,22 @@ pub fn shared_chroot(name: &str) -> String {
     shared().chroot(&format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
 }
 
+fn temporary_folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("twitcher-zookeeper-")
+        .tempdir()
+        .expect("a temporary folder for ZooKeeper's data")
+}
+
+/// Copies a folder of files.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder of files") {
+        let entry = entry.expect("a file");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
 fn chroot(address: &str, name: &str) -> String {
     // On a thread of its own, since the caller may be a task of a runtime, where another can't be entered.
     std::thread::scope(|scope| {
@@ -213,16 +296,16 @@ struct Jvm {
 }
 
 impl Jvm {
-    fn start(options: &[String], folder: &Path, port: &Port) -> Self {
+    fn start(options: &[String], folder: &Path, (port, secure): (&Port, Option<&Port>)) -> Self {
         assert!(Path::new(JAR).exists(), "{JAR} is missing; 'make deps' installs it");
-        let settings = settings(folder, port.address());
+        let settings = settings(folder, port.address(), secure.map(Port::address));
         let mut command = Command::new("/bin/sh");
         command.args(["-c", GUARDIAN, "guardian"]).arg(folder);
         command.args(["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         // It need not survive a power failure, and an fsync on a busy disk can outlast a session.
         command.args(["-Dzookeeper.forceSync=no", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
         command.args(options);
-        command.args(["-cp", &format!("{JAR}:{LOGGER}")]);
+        command.args(["-cp", &format!("{JAR}:{LOGGER}:{NETTY}")]);
         command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(settings);
         let mut guardian = command
             .stdin(Stdio::piped())
@@ -271,9 +354,9 @@ fn no_session_is_left(address: SocketAddr) {
     });
 }
 
-fn settings(folder: &Path, address: SocketAddr) -> PathBuf {
+fn settings(folder: &Path, address: SocketAddr, secure: Option<SocketAddr>) -> PathBuf {
     let file = folder.join("zoo.cfg");
-    let text = format!(
+    let mut text = format!(
         "dataDir={}\n\
          clientPort={}\n\
          clientPortAddress={}\n\
@@ -287,6 +370,10 @@ fn settings(folder: &Path, address: SocketAddr) -> PathBuf {
         address.port(),
         address.ip()
     );
+    if let Some(secure) = secure {
+        writeln!(text, "secureClientPort={}\nsecureClientPortAddress={}", secure.port(), secure.ip())
+            .expect("text");
+    }
     fs::write(&file, text).expect("ZooKeeper's settings");
     file
 }
