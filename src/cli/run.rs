@@ -100,7 +100,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         file.rewind()?;
         writeln!(**file, "{}", std::process::id())?;
     }
-    let log_is_stderr = record::log::set_up(&settings.log)?;
+    let logging = record::log::set_up(&settings.log)?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ran = runtime.block_on(daemon::run(settings, run_dir));
@@ -111,7 +111,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
     if let Err(error) = ran {
         // Who started it sees it on stderr; who looks for it later, in the log.
-        if !log_is_stderr {
+        if !logging.is_stderr {
             tracing::error!("{error}");
         }
         return Err(error.into());

@@ -8,6 +8,7 @@ use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
 use crate::record::ledger::{Ledger, Line, Writer};
+use crate::record::line::OUTPUT;
 use crate::run::happening::Happening;
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, Outcome, RunId};
@@ -87,7 +88,7 @@ async fn log_output(run: RunId, watch: &str, lines: &[u8], dropped: Dropped) {
             yield_now().await;
         }
         let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
-        info!(target: "output", watch, %run, "{}", Printable(&line));
+        info!(target: OUTPUT, watch, %run, "{}", Printable(&line));
     }
 }
 
