@@ -37,6 +37,8 @@ struct Entry {
     spec: Option<Arc<WatchSpec>>,
     /// When its timer goes off.
     timer: Option<Instant>,
+    /// What a run was given that an earlier daemon has left, until a definition has asked for it.
+    given: Option<Applied>,
 }
 
 /// What an earlier daemon has left.
@@ -55,7 +57,9 @@ impl Scheduler {
         let Heritage { runs, applied } = heritage;
         let mut watches: HashMap<WatchName, Entry> = HashMap::new();
         for left in &runs {
-            watches.entry(left.watch.clone()).or_insert_with(Entry::new).watch.adopt(left.run);
+            let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);
+            entry.watch.adopt(left.run);
+            entry.given = Some(left.given.clone());
         }
         Self {
             host,
@@ -156,10 +160,12 @@ impl Scheduler {
     fn define(&mut self, spec: Arc<WatchSpec>, now: Instant) -> WatchName {
         let name = spec.name.clone();
         let policy = Policy::new(&spec, &self.host);
-        let applied = self.applied.remove(&name).filter(|applied| applied.znode == spec.znode.as_str());
         let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
-        let applied = applied.map(|applied| applied.version);
-        let _ = entry.watch.step(now, Input::Defined { policy, applied });
+        let of_znode = |state: Option<Applied>| {
+            state.filter(|state| state.znode == spec.znode.as_str()).map(|state| state.version)
+        };
+        let (applied, given) = (of_znode(self.applied.remove(&name)), of_znode(entry.given.take()));
+        let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
         entry.spec = Some(spec);
         name
     }
@@ -228,7 +234,7 @@ impl Scheduler {
 
 impl Entry {
     fn new() -> Self {
-        Self { watch: Watch::new(), spec: None, timer: None }
+        Self { watch: Watch::new(), spec: None, timer: None, given: None }
     }
 }
 

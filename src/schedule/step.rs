@@ -7,59 +7,29 @@
 //! again. Each run mode is a rule about the one line in which updates wait, so that a definition whose mode
 //! changes needs no rule of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+mod failure;
+mod policy;
+mod state;
+
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::config::spec::{
-    OnDelete, OnFailure, Pacing, Retries, RunMode, RunOnLoad, WatchSpec, WatchType, ZnodePath,
-};
+use self::failure::{AfterFailure, after_failure};
+pub use self::policy::{Policy, Source};
+use self::state::{Job, Settling, State};
+use crate::config::spec::{OnDelete, RunMode, RunOnLoad};
 use crate::schedule::order::RunId;
-use crate::schedule::pace::{retry_delay, splay_of};
 use crate::watch::update::{Event, Update, Version};
+
+/// How many updates of a PARALLEL watch wait at the most, and with how many bytes of contents: who can write
+/// to a znode could fill the memory otherwise. Of more, the newest takes the place of the last that waits.
+const MOST_WAITING: usize = 10_000;
+const MOST_BYTES_WAITING: usize = 64 << 20;
 
 /// How many times `settle` an update is held back at the most.
 const SETTLE_AT_MOST: u32 = 10;
-
-/// What of a definition matters to the decisions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    source: Source,
-    run_mode: RunMode,
-    run_on_load: RunOnLoad,
-    on_delete: OnDelete,
-    /// Its `splay` is this host's own part of it.
-    pacing: Pacing,
-    retries: Retries,
-    on_failure: OnFailure,
-}
-
-/// What is watched. Definitions that differ in it have no update in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// The znode.
-    pub znode: ZnodePath,
-    /// What of it.
-    pub watch_type: WatchType,
-}
-
-impl Policy {
-    /// The policy of a definition on the host of this name.
-    #[must_use]
-    pub fn new(spec: &WatchSpec, host: &str) -> Self {
-        let splay = splay_of(spec.pacing.splay, host, spec.name.as_str());
-        Self {
-            source: Source { znode: spec.znode.clone(), watch_type: spec.watch_type },
-            run_mode: spec.run_mode,
-            run_on_load: spec.run_on_load,
-            on_delete: spec.on_delete,
-            pacing: Pacing { splay, ..spec.pacing },
-            retries: spec.retries,
-            on_failure: spec.on_failure,
-        }
-    }
-}
 
 /// A watch, as far as it decides.
 #[derive(Debug)]
@@ -70,6 +40,8 @@ pub struct Watch {
     seen: Option<Version>,
     /// The last state of the znode that a run ended well with.
     applied: Option<Version>,
+    /// The state that a run was given which an earlier daemon has left behind.
+    given: Option<Version>,
     gate: Gate,
     settling: Option<Settling>,
     last_start: Option<Instant>,
@@ -87,39 +59,6 @@ enum Gate {
     /// Its last attempt failed, and `on_failure` is `stop`.
     Stopped,
 }
-
-/// An update that waits until no other one has come for a while.
-#[derive(Debug)]
-struct Settling {
-    update: Update,
-    first: Instant,
-    last: Instant,
-}
-
-/// An update that is to be run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Job {
-    /// Later updates have greater ones. The line is in this order.
-    number: u64,
-    update: Update,
-    attempt: u32,
-    not_before: Instant,
-}
-
-/// Where a watch is.
-#[derive(Debug, Default)]
-enum State {
-    /// Nothing runs and nothing is to be run.
-    #[default]
-    Idle,
-    /// Nothing runs; these, of which there is at least one, are to be run.
-    Waiting(VecDeque<Job>),
-    /// At least one run goes on. More than one also where the run mode was PARALLEL until just now.
-    Running { runs: Runs, waiting: VecDeque<Job> },
-}
-
-/// The runs that go on, with what each of them runs; `None`: an earlier daemon has started it.
-type Runs = BTreeMap<RunId, Option<Job>>;
 
 /// What a watch is told.
 #[derive(Debug)]
@@ -143,8 +82,10 @@ pub enum Input {
     Defined {
         /// The definition.
         policy: Policy,
-        /// What was applied to the same znode by a run that ended well, perhaps of an earlier daemon.
+        /// The state of its znode that a run was given which ended well, perhaps under an earlier daemon.
         applied: Option<Version>,
+        /// The state of its znode that a run was given which an earlier daemon has left behind.
+        given: Option<Version>,
     },
     /// It is no longer defined.
     Undefined,
@@ -206,6 +147,7 @@ impl Watch {
             policy: None,
             seen: None,
             applied: None,
+            given: None,
             gate: Gate::Open,
             settling: None,
             last_start: None,
@@ -258,8 +200,8 @@ impl Watch {
     fn decide(&mut self, now: Instant, input: Input) -> Decision {
         match input {
             Input::Time => Decision::Nothing,
-            Input::Defined { policy, applied } => {
-                self.define(policy, applied);
+            Input::Defined { policy, applied, given } => {
+                self.define(policy, applied, given);
                 Decision::Nothing
             }
             Input::Undefined => {
@@ -321,12 +263,13 @@ impl Watch {
         }
     }
 
-    fn define(&mut self, policy: Policy, applied: Option<Version>) {
+    fn define(&mut self, policy: Policy, applied: Option<Version>, given: Option<Version>) {
         let (runs, mut waiting) = self.state.take();
         let same_source = self.policy.as_ref().is_some_and(|old| old.source == policy.source);
         if !same_source {
             self.seen = None;
             self.applied = None;
+            self.given = None;
             self.settling = None;
             waiting.clear();
         } else if !matches!(policy.run_mode, RunMode::Parallel { .. }) {
@@ -334,6 +277,7 @@ impl Watch {
             waiting.retain(|job| job.number == self.last_number);
         }
         self.applied = self.applied.or(applied);
+        self.given = self.given.or(given);
         if self.gate == Gate::Stopped {
             self.gate = Gate::Open;
         }
@@ -355,7 +299,7 @@ impl Watch {
                 // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
                 RunOnLoad::Never
                     if matches!(policy.run_mode, RunMode::Queue { .. })
-                        && self.applied.is_some_and(|applied| applied != update.version) =>
+                        && self.given.or(self.applied).is_some_and(|known| known != update.version) =>
                 {
                     update.event = later;
                 }
@@ -392,9 +336,15 @@ impl Watch {
         let not_before = now + policy.pacing.splay;
         let mut job = Job { number: self.last_number, update, attempt: 1, not_before };
         let (runs, mut waiting) = self.state.take();
-        let one_at_most = !matches!(policy.run_mode, RunMode::Parallel { .. });
+        let is_full = match policy.run_mode {
+            RunMode::Queue { .. } | RunMode::Discard => !waiting.is_empty(),
+            RunMode::Parallel { .. } => {
+                let bytes = waiting.iter().map(|job| job.update.contents.len()).sum::<usize>();
+                waiting.len() >= MOST_WAITING || bytes + job.update.contents.len() > MOST_BYTES_WAITING
+            }
+        };
         let mut instead_of = None;
-        if one_at_most && let Some(older) = waiting.pop_back() {
+        if is_full && let Some(older) = waiting.pop_back() {
             instead_of = Some(older.update.version.mzxid);
             // Its delay is for the watch, not for each update: one that came often enough would never run.
             // A retry's delay is not, since it is not this update that failed.
@@ -458,61 +408,9 @@ impl Watch {
     }
 }
 
-/// What is done after a run has failed.
-enum AfterFailure {
-    Retry { after: Duration, job: Job },
-    Stop,
-    GoOn,
-}
-
-/// `job` is `None` where an earlier daemon started the run: its contents are not known, and it is not tried
-/// again.
-fn after_failure(
-    policy: &Policy,
-    job: Option<Job>,
-    is_newest: bool,
-    run: RunId,
-    now: Instant,
-) -> AfterFailure {
-    let is_parallel = matches!(policy.run_mode, RunMode::Parallel { .. });
-    if !is_newest && !is_parallel {
-        // What is newer is a new beginning, not the end of this one's attempts.
-        return AfterFailure::GoOn;
-    }
-    match (job, policy.on_failure) {
-        (Some(job), _) if job.attempt <= policy.retries.count => {
-            let Retries { delay, max_delay, .. } = policy.retries;
-            let after = retry_delay(delay, max_delay, job.attempt, run.as_u64());
-            let attempt = job.attempt.saturating_add(1);
-            AfterFailure::Retry { after, job: Job { attempt, not_before: now + after, ..job } }
-        }
-        (_, OnFailure::Stop) => AfterFailure::Stop,
-        (_, OnFailure::Keep) => AfterFailure::GoOn,
-    }
-}
-
 impl Default for Watch {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl State {
-    fn of(runs: Runs, waiting: VecDeque<Job>) -> Self {
-        match (runs.is_empty(), waiting.is_empty()) {
-            (true, true) => Self::Idle,
-            (true, false) => Self::Waiting(waiting),
-            (false, _) => Self::Running { runs, waiting },
-        }
-    }
-
-    /// What runs and what waits; `Idle` is left behind.
-    fn take(&mut self) -> (Runs, VecDeque<Job>) {
-        match std::mem::take(self) {
-            Self::Idle => Default::default(),
-            Self::Waiting(waiting) => (Runs::new(), waiting),
-            Self::Running { runs, waiting } => (runs, waiting),
-        }
     }
 }
 

@@ -14,13 +14,17 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cgroups;
 mod children;
+mod crowd;
 mod documents;
 mod environment;
 mod examples;
 mod existence;
+mod hostile;
 mod inherit;
 mod loading;
+mod minder;
 mod network;
 mod outage;
 mod output;
@@ -28,10 +32,12 @@ mod poke;
 mod privileges;
 mod resources;
 mod run_modes;
+mod scripts;
 mod servers;
 mod starting;
 mod stdin;
 mod stopping;
+mod takeover;
 mod timeouts;
 mod verbs;
 mod watch;

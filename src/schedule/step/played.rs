@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::*;
+use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
 use crate::schedule::order::RunIds;
 
 pub fn policy(run_mode: RunMode) -> Policy {
@@ -49,7 +50,7 @@ impl Played {
 
     pub fn with_ledger(policy: Policy, applied: Option<Version>) -> Self {
         let mut played = Self::nothing();
-        let _ = played.tell(Input::Defined { policy, applied });
+        let _ = played.tell(Input::Defined { policy, applied, given: None });
         played
     }
 
@@ -132,7 +133,7 @@ impl Played {
     }
 
     pub fn define(&mut self, policy: Policy) {
-        let _ = self.tell(Input::Defined { policy, applied: None });
+        let _ = self.tell(Input::Defined { policy, applied: None, given: None });
     }
 
     pub fn update(&mut self, mzxid: i64) -> Decision {
@@ -156,7 +157,8 @@ impl Played {
         for &(run, _) in &self.running {
             self.watch.adopt(run);
         }
-        let _ = self.tell(Input::Defined { policy, applied });
+        let given = self.running.last().map(|(_, mzxid)| update(Event::Changed, *mzxid).version);
+        let _ = self.tell(Input::Defined { policy, applied, given });
     }
 
     pub fn end_all(&mut self) {
