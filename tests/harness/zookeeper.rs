@@ -196,7 +196,8 @@ impl Server {
         no_session_is_left(self.port.address());
     }
 
-    /// Waits until some client waits for a change of the znode at this path from the root, chroot and all.
+    /// Waits until some client waits for a change of the znode at this path from the root, chroot and all. The
+    /// server does not list those who wait for a change of its children.
     pub fn wait_until_watched(&self, path: &str) {
         eventually(DEADLINE, format!("a watch of {path}"), || {
             let watches = self.four_letter("wchp");

@@ -3,8 +3,8 @@
 use zookeeper_client::{Acls, CreateMode};
 
 use super::rig::{delete, poke, with_client};
-use crate::harness::zookeeper::shared_chroot;
-use crate::harness::{Daemon, Folder, Journal, WatchFile};
+use crate::harness::zookeeper::{Server, shared_chroot};
+use crate::harness::{DEADLINE, Daemon, Folder, Journal, WatchFile, eventually};
 
 fn enqueue(servers: &str, contents: &str) {
     let options = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
@@ -49,7 +49,15 @@ fn the_names_are_on_stdin_and_the_newest_child_has_its_name_in_the_environment()
 
 #[test]
 fn p1_p3_a_list_is_compared_with_what_was_applied_when_the_daemon_is_back() {
-    let servers = shared_chroot("daemon-again");
+    let server = Server::start();
+    let servers = server.address();
+    // The four letter words that list watches know none of children.
+    let until_watched = || {
+        eventually(DEADLINE, "a watch", || match server.four_letter("mntr") {
+            counters if counters.contains("zk_watch_count\t1\n") => Ok(()),
+            counters => Err(counters),
+        });
+    };
     poke(&servers, "/a/b", "");
     let folder = Folder::new();
     let journal = Journal::new(&folder, "journal");
@@ -57,8 +65,7 @@ fn p1_p3_a_list_is_compared_with_what_was_applied_when_the_daemon_is_back() {
         .key("watch_type", "\"children\"")
         .key("run_on_load", "false");
     let mut daemon = Daemon::builder(&folder, &servers).watch("a.toml", watch).start();
-    daemon.wait_for_log("started");
-    crate::harness::shared().wait_until_watched(&format!("/{}/a", servers.split_once('/').unwrap().1));
+    until_watched();
     poke(&servers, "/a/c", "");
     journal.expect(&["children b,c,"]);
     daemon.wait_for_log("run ended");
@@ -67,7 +74,7 @@ fn p1_p3_a_list_is_compared_with_what_was_applied_when_the_daemon_is_back() {
     poke(&servers, "/a", "written");
     poke(&servers, "/a/b", "written");
     daemon.start_again();
-    crate::harness::shared().wait_until_watched(&format!("/{}/a", servers.split_once('/').unwrap().1));
+    until_watched();
     poke(&servers, "/a/d", "");
     journal.expect(&["children b,c,", "children b,c,d,"]);
     daemon.stop();
