@@ -89,6 +89,9 @@ impl Credential {
         }
         let (scheme, auth) = line.split_once(char::is_whitespace).ok_or(Wrong::Form)?;
         let auth = auth.trim_start();
+        if !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+            return Err(Wrong::Form);
+        }
         // ZooKeeper takes one without a colon too, for another user than was meant.
         if scheme == "digest" && auth.split_once(':').is_none_or(|(user, _)| user.is_empty()) {
             return Err(Wrong::Digest);
@@ -118,5 +121,133 @@ impl Wrong {
             Self::Encoding => "save the file as UTF-8",
             Self::Form | Self::Digest => FORM,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn problems(found: Result<Vec<Credential>, Vec<Problem>>) -> String {
+        found.unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    fn euid() -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    /// A file that is as it should be, and the folder that it is in.
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("zookeeper.credentials");
+        fs::write(&path, "digest git:geheim\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        (dir, path)
+    }
+
+    fn problem_of(path: &Path, euid: u32) -> String {
+        problems(Credential::read(path, euid)).replace(&path.display().to_string(), "/c")
+    }
+
+    #[test]
+    fn every_line_but_blank_ones_and_comments_is_a_credential() {
+        let text = "# for the ensemble\n\ndigest git:ge heim#1\r\n  x509\t CN=web1 \n   # the end";
+        let found = Credential::parse(Path::new("/c"), text.as_bytes()).unwrap();
+        let found: Vec<_> = found.iter().map(|found| (&*found.scheme, found.auth.expose())).collect();
+        assert_eq!(found, [("digest", "git:ge heim#1"), ("x509", "CN=web1")]);
+    }
+
+    #[test]
+    fn a_message_has_the_number_of_a_line_and_nothing_of_what_it_says() {
+        let text =
+            b"geheim\nu:geheim x\ndigest geheim\ndigest :geheim\ndigest \xffgeheim:geheim\ndigest a:geheim";
+        snapbox::assert_data_eq!(
+            problems(Credential::parse(Path::new("/c"), text)),
+            snapbox::str![[r#"
+/c: error: line 1 is not a credential
+help: write a scheme and what it takes on a line, such as: digest user:password
+/c: error: line 2 is not a credential
+help: write a scheme and what it takes on a line, such as: digest user:password
+/c: error: line 3 has no user:password after its scheme
+help: write a scheme and what it takes on a line, such as: digest user:password
+/c: error: line 4 has no user:password after its scheme
+help: write a scheme and what it takes on a line, such as: digest user:password
+/c: error: line 5 is not UTF-8
+help: save the file as UTF-8
+"#]]
+        );
+        snapbox::assert_data_eq!(
+            problems(Credential::parse(Path::new("/c"), b"# digest a:b\n")),
+            snapbox::str![[r#"
+/c: error: has no credential in it
+help: write a scheme and what it takes on a line, such as: digest user:password
+"#]]
+        );
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let found = Credential::parse(Path::new("/c"), b"digest git:geheim").unwrap();
+        assert_eq!(format!("{found:?}"), r#"[Credential { scheme: "digest", auth: Secret(…) }]"#);
+    }
+
+    #[test]
+    fn a_file_that_only_its_owner_can_read_is_read() {
+        let (dir, path) = file();
+        for mode in [0o600, 0o400] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Credential::read(&path, euid()).unwrap().len(), 1);
+        }
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert_eq!(Credential::read(&link, euid()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let (_dir, path) = file();
+        for mode in [0o640, 0o604, 0o620, 0o700] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let said = problem_of(&path, euid());
+            let expected = format!(
+                "/c: error: is not safe for a secret: its mode must be 0600 or stricter, not 0{mode:o}\nhelp: \
+                 chmod 600 /c"
+            );
+            assert_eq!(said, expected);
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let (_dir, path) = file();
+        if euid() != 0 {
+            // Only root can give a file away; what is one's own is another's to somebody else.
+            assert!(problem_of(&path, 0).contains("belongs to user"));
+            return;
+        }
+        assert!(Credential::read(&path, 1234).is_ok(), "root's is trusted");
+        chown(&path, Some(4321), None).unwrap();
+        let said =
+            "/c: error: is not safe: it belongs to user 4321, not to root or user 1234\nhelp: chown 1234 /c";
+        assert_eq!(problem_of(&path, 1234), said);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_not_waited_for() {
+        let (dir, path) = file();
+        assert_eq!(problem_of(dir.path(), euid()), "/c: error: is not a regular file");
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(problem_of(&fifo, euid()), "/c: error: is not a regular file");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            problem_of(&path, euid()),
+            "/c: error: cannot be read: No such file or directory (os error 2)"
+        );
     }
 }

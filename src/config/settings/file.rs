@@ -112,7 +112,7 @@ impl FileSettings {
             if section.keys.contains(&name) {
                 (section.read)(self, r, name, value);
             } else {
-                r.unknown_key(key.span(), name, section.name, section.keys, &[]);
+                r.unknown_key(key.span(), name, section.name, section.keys);
             }
         }
     }
@@ -195,22 +195,24 @@ fn tls(r: &mut Reader<'_>, value: &Value<'_>) -> Option<Tls> {
             "ca" => ca = r.absolute_path("ca", path),
             "cert" => cert = r.absolute_path("cert", path),
             "key" => key = r.absolute_path("key", path),
-            other => r.unknown_key(name.span(), other, "tls", TLS, &[]),
+            other => r.unknown_key(name.span(), other, "tls", TLS),
         }
     }
     let place = |given: &str| table.get_key_value(given).map(|(name, _)| name.span());
-    if place("ca").is_none() {
+    // An unknown key may have been meant to be the one that is missing.
+    let all_known = table.keys().all(|name| TLS.contains(&name.get_ref().as_ref()));
+    if place("ca").is_none() && all_known {
         let help = "add the certificate of who signed the servers', such as ca = \"/etc/twitcher/ca.pem\"";
         r.report_with_help(value.span(), "tls has no ca", help);
     }
     match (place("cert"), place("key")) {
-        (Some(span), None) => {
+        (Some(span), None) if all_known => {
             r.report_with_help(span, "cert does nothing without its key", "add key, or leave cert out");
         }
-        (None, Some(span)) => {
+        (None, Some(span)) if all_known => {
             r.report_with_help(span, "key does nothing without its cert", "add cert, or leave key out");
         }
-        (Some(_), Some(_)) | (None, None) => {}
+        (Some(_) | None, Some(_) | None) => {}
     }
     Some(Tls { ca: ca?, client: cert.zip(key) })
 }
