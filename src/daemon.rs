@@ -30,6 +30,9 @@ use crate::watch::session::Ensemble;
 /// machine of a shared file system.
 const SLOW_RESCAN: Duration = Duration::from_secs(60);
 
+/// How often a znode is looked at that may not be read.
+const DENIED: Duration = Duration::from_secs(60);
+
 /// How long readiness waits for ZooKeeper.
 const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 
@@ -114,7 +117,10 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         session_timeout: settings.zookeeper.session_timeout,
     };
     let (reports, readings) = hub::reports();
-    parts.add("watch hub", hub::run(ensemble, changes, notices_in, reports, stop.clone()));
+    parts.add(
+        "watch hub",
+        hub::run(hub::Options { ensemble, look_again: DENIED }, changes, notices_in, reports, stop.clone()),
+    );
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     parts.add("scheduler", scheduler.run(notices, ended, orders_in));

@@ -195,6 +195,10 @@ impl fmt::Display for ZnodePath {
 pub enum WatchType {
     /// Its contents.
     Data,
+    /// The names of its children.
+    Children,
+    /// The contents of its child with the highest sequence number.
+    NewestChild,
 }
 
 /// What is run.

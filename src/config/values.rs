@@ -43,10 +43,6 @@ pub(super) fn znode(r: &mut Reader<'_>, value: &Value<'_>) -> Option<ZnodePath> 
 
 pub(super) fn watch_type(r: &mut Reader<'_>, value: &Value<'_>) -> Option<WatchType> {
     match value.get_ref().as_str() {
-        Some(word @ ("children" | "newest-child")) => {
-            r.not_yet(value.span(), &format!("watch_type {word:?}"));
-            None
-        }
         Some(old @ ("WATCH_DATA" | "WATCH_CHILDREN")) => {
             let word = if old == "WATCH_DATA" { "data" } else { "children" };
             let message = format!("{old:?} is not a value of watch_type");

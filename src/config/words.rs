@@ -6,7 +6,8 @@ use super::spec::{OnDelete, OnFailure, WatchType};
 /// A value, and the word for it.
 pub(super) type Words<T> = &'static [(&'static str, T)];
 
-pub(super) const WATCH_TYPE: Words<WatchType> = &[("data", WatchType::Data)];
+pub(super) const WATCH_TYPE: Words<WatchType> =
+    &[("data", WatchType::Data), ("children", WatchType::Children), ("newest-child", WatchType::NewestChild)];
 pub(super) const ON_DELETE: Words<OnDelete> = &[("ignore", OnDelete::Ignore), ("run", OnDelete::Run)];
 pub(super) const ON_FAILURE: Words<OnFailure> = &[("keep", OnFailure::Keep), ("stop", OnFailure::Stop)];
 

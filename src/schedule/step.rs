@@ -344,11 +344,12 @@ impl Watch {
     fn update(&mut self, now: Instant, mut update: Update) -> Decision {
         let Some(policy) = &self.policy else { return Decision::Nothing };
         let seen = self.seen.replace(update.version);
+        let later = Event::later(policy.source.watch_type);
         match update.event {
             Event::Loaded => match policy.run_on_load {
                 RunOnLoad::Always => {}
                 // What was written while the definition changed is an update like any other.
-                _ if seen.is_some_and(|seen| seen != update.version) => update.event = Event::Changed,
+                _ if seen.is_some_and(|seen| seen != update.version) => update.event = later,
                 _ if seen.is_some() => return Decision::Dropped(Reason::OnLoad),
                 RunOnLoad::IfChanged if self.applied != Some(update.version) => {}
                 // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
@@ -356,14 +357,14 @@ impl Watch {
                     if matches!(policy.run_mode, RunMode::Queue { .. })
                         && self.applied.is_some_and(|applied| applied != update.version) =>
                 {
-                    update.event = Event::Changed;
+                    update.event = later;
                 }
                 RunOnLoad::IfChanged | RunOnLoad::Never => return Decision::Dropped(Reason::OnLoad),
             },
             Event::Deleted if policy.on_delete == OnDelete::Ignore => {
                 return Decision::Dropped(Reason::OnDelete);
             }
-            Event::Created | Event::Changed | Event::Deleted => {}
+            Event::Created | Event::Changed | Event::Deleted | Event::Children => {}
         }
         let notify = match (&self.state, policy.run_mode) {
             (State::Running { .. }, RunMode::Discard) => return Decision::Dropped(Reason::Discarded),

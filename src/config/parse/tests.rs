@@ -188,18 +188,6 @@ help: it is called "data" now
 }
 
 #[test]
-fn what_a_later_version_will_know_is_refused_and_not_ignored() {
-    snapbox::assert_data_eq!(
-        of_key("watch_type = 'newest-child'"),
-        snapbox::str![[r#"
-git.toml:4:14: error: watch_type "newest-child" is not supported by this version of twitcher
- 4 | watch_type = 'newest-child'
-   |              ^^^^^^^^^^^^^^
-"#]]
-    );
-}
-
-#[test]
 fn a_script_stands_for_a_command_and_names_its_interpreter() {
     snapbox::assert_data_eq!(
         problems("[[watch]]\nznode='/a'\nscript='echo'"),
