@@ -26,7 +26,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{set_child_subreaper, set_name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -50,6 +50,8 @@ pub fn run(folder: &Path) -> io::Result<()> {
     std::env::set_current_dir("/")?;
     umask(Mode::from_bits_truncate(0o077));
     report_panics_to(folder.join(format!("{}.panic", std::process::id())));
+    // Else it is listed as `exe`, the link that it was executed by.
+    set_name(c"twitcher-minder")?;
     set_child_subreaper(true)?;
     // A child takes two descriptors here. Its own limit is set when it starts.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
