@@ -24,7 +24,6 @@ use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
 use crate::watch::hub::{self, Readings};
-use crate::watch::session::Ensemble;
 
 /// How often the config folder is looked at for what inotify cannot see, such as a change on another
 /// machine of a shared file system.
@@ -112,15 +111,13 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
             }
         }
     });
-    let ensemble = Ensemble {
-        servers: settings.zookeeper.servers.clone(),
+    let options = hub::Options {
         session_timeout: settings.zookeeper.session_timeout,
+        ensemble: settings.zookeeper.clone().into(),
+        look_again: DENIED,
     };
     let (reports, readings) = hub::reports();
-    parts.add(
-        "watch hub",
-        hub::run(hub::Options { ensemble, look_again: DENIED }, changes, notices_in, reports, stop.clone()),
-    );
+    parts.add("watch hub", hub::run(options, changes, notices_in, reports, stop.clone()));
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     parts.add("scheduler", scheduler.run(notices, ended, orders_in));

@@ -7,20 +7,24 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 
+use super::EXIT_CONFIGURATION;
 use crate::config::duration::{self, DurationError};
 use crate::config::problem::Problem;
 use crate::config::settings::{Overrides, Settings};
 use crate::config::spec::{ZnodePath, ZnodePathError};
+use crate::watch::ensemble::Ensemble;
 use crate::watch::failure::Failure;
 
 /// Which servers, and for how long they are tried.
 #[derive(Debug, Clone, Args)]
 pub struct ZooKeeperArgs {
     /// The ZooKeeper servers, with a chroot after the last one if there is one [default: the daemon's]
+    ///
+    /// Without --config they are reached over plain TCP and without credentials.
     #[arg(long, env = "TWITCHER_ZKSERVERS", value_name = "HOST:PORT,…[/CHROOT]")]
     pub zkservers: Option<String>,
 
-    /// The daemon's settings, for its servers [default: /etc/twitcher/twitcher.toml, if there is one]
+    /// The daemon's settings, for its servers, credentials and certificates [default: /etc/twitcher/twitcher.toml, if there is one]
     #[arg(long, value_name = "FILE", env = "TWITCHER_CONFIG")]
     pub config: Option<PathBuf>,
 
@@ -31,15 +35,20 @@ pub struct ZooKeeperArgs {
 
 impl ZooKeeperArgs {
     /// Where ZooKeeper is: as the arguments say, else as the daemon's settings do. Those are not looked at
-    /// where they are not needed.
+    /// where servers are named and settings are not: their credentials are for their own servers.
     ///
     /// # Errors
     /// All that is wrong with the settings.
-    pub fn servers(&self) -> Result<String, Vec<Problem>> {
-        match &self.zkservers {
-            Some(servers) => Ok(servers.clone()),
-            None => Ok(Settings::load(self.config.as_deref(), Overrides::default())?.zookeeper.servers),
+    pub fn ensemble(&self) -> Result<Ensemble, Vec<Problem>> {
+        if let (Some(servers), None) = (&self.zkservers, &self.config) {
+            return Ok(Ensemble::plain(servers));
         }
+        let mut ensemble: Ensemble =
+            Settings::load(self.config.as_deref(), Overrides::default())?.zookeeper.into();
+        if let Some(servers) = &self.zkservers {
+            ensemble.servers.clone_from(servers);
+        }
+        Ok(ensemble)
     }
 }
 
@@ -66,10 +75,12 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The program's exit status: 1 if the thing asked about is not so, 4 for ZooKeeper itself.
+    /// The program's exit status: 1 if the thing asked about is not so, 3 for credentials that cannot be
+    /// used, 4 for ZooKeeper itself.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::ZooKeeper(Failure::Files { .. }) => EXIT_CONFIGURATION,
             Self::ZooKeeper(failure) if failure.is_of_zookeeper() => 4,
             Self::ZooKeeper(_) | Self::NothingToPoke(_) | Self::Read { .. } | Self::Write(_) => 1,
         }

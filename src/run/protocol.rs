@@ -410,7 +410,146 @@ mod tests {
         assert_eq!(decoder.next_message::<Report>().unwrap().unwrap().0, welcome);
     }
 
+    fn start(run: u64, words: Vec<String>) -> Start {
+        Start {
+            run: RunId::from_u64(run),
+            about: About {
+                watch: "a".into(),
+                znode: "/a".into(),
+                event: Event::Loaded,
+                version: Version::default(),
+                attempt: 1,
+            },
+            script: words.first().cloned(),
+            env: words.iter().map(|word| (word.clone(), word.clone())).collect(),
+            argv: words,
+            directory: "/".into(),
+            umask: 0o022,
+            identity: Some(Identity { uid: 1, gid: 2, groups: Some(vec![3]) }),
+            stdin: true,
+            output: OutputTo::Append("/dev/null".into()),
+            timeout_ms: Some(run),
+            kill_after_ms: run,
+        }
+    }
+
+    fn requests() -> impl Strategy<Value = Vec<(Request, Vec<u8>)>> {
+        let words = prop::collection::vec(any::<String>(), 0..4);
+        let request = prop_oneof![
+            any::<u32>().prop_map(|protocol| Request::Hello { protocol }),
+            (any::<u64>(), words).prop_map(|(run, words)| Request::Start(Box::new(start(run, words)))),
+            any::<u64>().prop_map(|run| Request::Noted { run: RunId::from_u64(run) }),
+            any::<u64>().prop_map(|run| Request::End { run: RunId::from_u64(run) }),
+            Just(Request::Adopt),
+            Just(Request::Retire),
+        ];
+        prop::collection::vec((request, prop::collection::vec(any::<u8>(), 0..64)), 1..5)
+    }
+
+    fn stream_of(requests: &[(Request, Vec<u8>)]) -> Vec<u8> {
+        requests.iter().flat_map(|(request, payload)| encode(request, payload).unwrap()).collect()
+    }
+
+    /// What comes of a stream that is read in pieces of this size, and whether it came to an error.
+    fn read_in_pieces(stream: &[u8], piece: usize) -> (Vec<(Request, Vec<u8>)>, bool) {
+        let mut decoder = Decoder::default();
+        let mut read = Vec::new();
+        for bytes in stream.chunks(piece) {
+            decoder.push(bytes);
+            loop {
+                match decoder.next_message::<Request>() {
+                    Ok(Some((request, payload))) => read.push((request, payload.to_vec())),
+                    Ok(None) => break,
+                    Err(_) => return (read, true),
+                }
+            }
+        }
+        (read, false)
+    }
+
+    /// Something that happens to a stream on its way; positions are parts of its length.
+    #[derive(Debug, Clone)]
+    enum Mutation {
+        Flip(prop::sample::Index, u8),
+        Insert(prop::sample::Index, Vec<u8>),
+        Remove(prop::sample::Index, usize),
+        /// A piece comes twice.
+        Repeat(prop::sample::Index, usize),
+        /// A length, perhaps, that is as large as it can be said.
+        Exaggerate(prop::sample::Index),
+    }
+
+    fn mutation() -> impl Strategy<Value = Mutation> {
+        let at = any::<prop::sample::Index>;
+        prop_oneof![
+            (at(), 1u8..).prop_map(|(at, by)| Mutation::Flip(at, by)),
+            (at(), prop::collection::vec(any::<u8>(), 1..20))
+                .prop_map(|(at, some)| Mutation::Insert(at, some)),
+            (at(), 1usize..20).prop_map(|(at, some)| Mutation::Remove(at, some)),
+            (at(), 1usize..200).prop_map(|(at, some)| Mutation::Repeat(at, some)),
+            at().prop_map(Mutation::Exaggerate),
+        ]
+    }
+
+    fn mutate(stream: &mut Vec<u8>, mutation: &Mutation) {
+        match mutation {
+            _ if stream.is_empty() => {}
+            Mutation::Flip(at, by) => {
+                let at = at.index(stream.len());
+                stream[at] ^= by;
+            }
+            Mutation::Insert(at, some) => {
+                let at = at.index(stream.len());
+                stream.splice(at..at, some.iter().copied());
+            }
+            Mutation::Remove(at, some) => {
+                let at = at.index(stream.len());
+                stream.drain(at..(at + some).min(stream.len()));
+            }
+            Mutation::Repeat(at, some) => {
+                let at = at.index(stream.len());
+                let piece = stream[at..(at + some).min(stream.len())].to_vec();
+                stream.splice(at..at, piece);
+            }
+            Mutation::Exaggerate(at) => {
+                let at = at.index(stream.len());
+                let end = (at + 4).min(stream.len());
+                stream[at..end].fill(0xff);
+            }
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn what_was_said_is_what_is_read(requests in requests(), piece in 1usize..100) {
+            let (read, failed) = read_in_pieces(&stream_of(&requests), piece);
+            prop_assert!(!failed);
+            prop_assert_eq!(read, requests);
+        }
+
+        #[test]
+        fn a_stream_that_is_damaged_is_read_the_same_however_it_is_cut_and_up_to_the_damage_as_it_was(
+            requests in requests(),
+            mutations in prop::collection::vec(mutation(), 1..4),
+            piece in 1usize..100,
+        ) {
+            let whole = stream_of(&requests);
+            let mut damaged = whole.clone();
+            mutations.iter().for_each(|mutation| mutate(&mut damaged, mutation));
+            let at_once = read_in_pieces(&damaged, damaged.len().max(1));
+            prop_assert_eq!(&read_in_pieces(&damaged, piece), &at_once);
+            let same = whole.iter().zip(&damaged).take_while(|(whole, damaged)| whole == damaged).count();
+            let mut end = 0;
+            for (number, (request, payload)) in requests.iter().enumerate() {
+                end += encode(request, payload).unwrap().len();
+                if end <= same {
+                    prop_assert_eq!(at_once.0.get(number), Some(&requests[number]));
+                }
+            }
+        }
+
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), header in 0u8..60) {
             let mut decoder = Decoder::default();

@@ -12,9 +12,10 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
+use super::ensemble::Ensemble;
 use super::follow::{Following, follow};
 use super::seen::Sight;
-use super::session::{Ensemble, Ports, Session, keep};
+use super::session::{Ports, Session, keep};
 use super::subscriptions::{Looked, Paths, Subscriptions, Target};
 use super::update::Notice;
 use crate::config::changes::Change;
@@ -28,8 +29,10 @@ const SIGHTS: usize = 16;
 /// What the hub goes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Which ensemble, and how its sessions are.
+    /// Which ensemble, and how it is reached.
     pub ensemble: Ensemble,
+    /// What is asked of the server for each session.
+    pub session_timeout: Duration,
     /// How often it looks at what it may not read: a change of an ACL fires no watch.
     pub look_again: Duration,
 }
@@ -142,7 +145,7 @@ impl Hub {
             dead,
             paths,
             looked: reports.looked,
-            keeper: tokio::spawn(keep(options.ensemble, ports, stop_keeper.clone())),
+            keeper: tokio::spawn(keep(options.ensemble, options.session_timeout, ports, stop_keeper.clone())),
             stop_keeper,
             look_again: options.look_again,
         };

@@ -10,6 +10,7 @@ pub mod children;
 pub mod client;
 pub mod connection;
 pub mod data;
+pub mod ensemble;
 pub mod failure;
 pub mod follow;
 pub mod hub;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::*;
+use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
 use crate::schedule::order::RunIds;
 
 pub fn policy(run_mode: RunMode) -> Policy {

@@ -1,0 +1,104 @@
+//! Many children, at once and one after the other, and what they leave behind: nothing.
+
+use std::fs;
+
+use crate::harness::process::Process;
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
+
+/// What a process has resident, in KiB.
+fn resident(process: Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("its status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its resident set");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+/// How many descriptors, once there are no children.
+#[track_caller]
+fn descriptors_at_rest(processes: [Process; 2], expected: Option<[usize; 2]>) -> [usize; 2] {
+    let mut before = [0, 0];
+    eventually(DEADLINE, "no child, and as many descriptors as before", || {
+        let now = processes.map(|process| process.descriptors().len());
+        let rest = processes[1].children().is_empty() && expected.map_or(now == before, |known| now == known);
+        before = now;
+        if rest { Ok(now) } else { Err((now, expected, processes[1].children().len())) }
+    })
+}
+
+#[test]
+fn p5_a_thousand_children_at_once_are_minded_and_leave_nothing_behind() {
+    const WATCHES: usize = 20;
+    const UPDATES: usize = 50;
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("crowd");
+    let client = Client::connect(&zookeeper);
+    for znode in ["/crowd", "/other"] {
+        client.create(znode, "0");
+    }
+    let (runs, ends, other) =
+        (Journal::new(&folder, "runs"), Journal::new(&folder, "ends"), Journal::new(&folder, "other"));
+    let gate = Gate::new(&folder, "gate");
+    let command = format!("{}\n{}\n{}", runs.append("$(cat)"), gate.pass(), ends.append("end"));
+    let mut watches = WatchFile::watch("/other", &other.append("$(cat)"));
+    for _ in 0..WATCHES {
+        watches = watches.and("/crowd", &command).key("run_mode", "\"PARALLEL\"").key("max_parallel", 1000);
+    }
+    let daemon = Daemon::builder(&folder, &zookeeper).settings("[daemon]\nmax_running = 2000\n");
+    let daemon = daemon.watch("crowd.toml", watches).start();
+    other.expect(&["0"]);
+    runs.wait_for(WATCHES);
+    let processes = [daemon.process(), daemon.minder()];
+    gate.let_through(WATCHES);
+    ends.wait_for(WATCHES);
+    let idle = descriptors_at_rest(processes, None);
+
+    for update in 1..=UPDATES {
+        client.set("/crowd", update.to_string());
+        runs.wait_for(WATCHES * (update + 1));
+    }
+    assert_eq!(processes[1].children().len(), 1000);
+    client.set("/other", "1");
+    other.expect(&["0", "1"]);
+    assert_eq!(ends.lines().len(), WATCHES);
+    gate.let_through(WATCHES * UPDATES);
+    ends.wait_for(WATCHES * (UPDATES + 1));
+    descriptors_at_rest(processes, Some(idle));
+    assert!(processes[1].zombies().is_empty());
+}
+
+#[test]
+fn two_thousand_runs_in_sequence_leave_neither_descriptor_nor_zombie_nor_byte_behind() {
+    // Each update is a run of each watch, one after the other: the host has one place.
+    const WATCHES: usize = 50;
+    const WARM: usize = 20;
+    const UPDATES: usize = 60;
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("sequence");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let runs = Journal::new(&folder, "runs");
+    let watches = (1..WATCHES).fold(WatchFile::watch("/value", &runs.append("$(cat)")), |file, _| {
+        file.and("/value", &runs.append("$(cat)"))
+    });
+    let daemon = Daemon::builder(&folder, &zookeeper).settings("[daemon]\nmax_running = 1\n");
+    let daemon = daemon.watch("value.toml", watches).start();
+    runs.wait_for(WATCHES);
+    let processes = [daemon.process(), daemon.minder()];
+    let run_until = |from: usize, to: usize| {
+        for update in from..=to {
+            client.set("/value", update.to_string());
+            runs.wait_for(WATCHES * (update + 1));
+        }
+    };
+    run_until(1, WARM);
+    let idle = descriptors_at_rest(processes, None);
+    let before = processes.map(resident);
+    run_until(WARM + 1, UPDATES);
+    descriptors_at_rest(processes, Some(idle));
+    let after = processes.map(resident);
+    assert!(processes.iter().all(|process| process.zombies().is_empty()));
+    // The daemon's runtime gives its threads arenas of their own as they come to need them; what would be
+    // left of each of two thousand runs, if it were 512 bytes, is more than this.
+    for (before, after, tolerance) in [(before[0], after[0], 1024), (before[1], after[1], 128)] {
+        assert!(after <= before + tolerance, "{before} KiB have grown to {after} KiB");
+    }
+}
