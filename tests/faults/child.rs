@@ -1,8 +1,8 @@
 //! What the daemons run: this very program, which writes down when it begins, what it was given, and how it
 //! ends. Everything else that the test knows of runs, it has from here.
 //!
-//! A run of a QUEUE or DISCARD watch holds a lock that the kernel takes from it when it is gone, however it
-//! went: the next one that finds it taken has caught two of them at once.
+//! A run holds the lock of its watch, which the kernel takes from it when it is gone, however it went: the next
+//! one that finds it taken has caught two of them at once.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -26,7 +26,7 @@ pub enum Temper {
     Calm,
     /// Fails one time in three.
     Fickle,
-    /// May take longer than some watches allow it.
+    /// Takes longer than it is allowed to one time in four.
     Slow,
     /// The same, and it does not heed SIGTERM.
     Stubborn,
@@ -49,7 +49,9 @@ impl Temper {
         let (millis, fails) = match self {
             Self::Calm => (dice % 100, false),
             Self::Fickle => (dice % 200, dice.is_multiple_of(3)),
-            Self::Slow | Self::Stubborn => (dice % 1500, false),
+            // Far from the second that it is given.
+            Self::Slow | Self::Stubborn if dice.is_multiple_of(4) => (2000, false),
+            Self::Slow | Self::Stubborn => (dice % 400, false),
         };
         (Duration::from_millis(millis), u8::from(fails))
     }
