@@ -19,17 +19,20 @@ use tracing::{info, warn};
 use crate::config::loader::{self, ReloadRequest};
 use crate::config::settings::Settings;
 use crate::record::journal;
+use crate::record::ledger::Ledger;
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
 use crate::watch::hub::{self, Readings};
-use crate::watch::session::Ensemble;
 
 /// How often the config folder is looked at for what inotify cannot see, such as a change on another
 /// machine of a shared file system.
 const SLOW_RESCAN: Duration = Duration::from_secs(60);
 
-/// How long readiness waits for ZooKeeper: a daemon that waits for its ensemble is a running one.
+/// How often a znode is looked at that may not be read.
+const DENIED: Duration = Duration::from_secs(60);
+
+/// How long readiness waits for ZooKeeper.
 const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 
 /// How many messages may wait between two of the pieces.
@@ -71,6 +74,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
     let _lock = lock(&daemon.run_dir)?;
+    let ledger = Ledger::open(&daemon.state_dir);
     let lang = std::env::var("LANG").ok();
     let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
     info!(
@@ -91,6 +95,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let (orders_in, orders) = mpsc::channel(AHEAD);
     let (ended_in, ended) = mpsc::channel(AHEAD);
     let (happenings_in, happenings) = mpsc::channel(AHEAD);
+    let (kept_in, kept) = mpsc::channel(AHEAD);
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -106,18 +111,19 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
             }
         }
     });
-    let ensemble = Ensemble {
-        servers: settings.zookeeper.servers.clone(),
+    let options = hub::Options {
         session_timeout: settings.zookeeper.session_timeout,
+        ensemble: settings.zookeeper.clone().into(),
+        look_again: DENIED,
     };
     let (reports, readings) = hub::reports();
-    parts.add("watch hub", hub::run(ensemble, changes, notices_in, reports, stop.clone()));
-    let heritage = Heritage { runs: adopted, ..Heritage::default() };
+    parts.add("watch hub", hub::run(options, changes, notices_in, reports, stop.clone()));
+    let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     parts.add("scheduler", scheduler.run(notices, ended, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
-    parts.add("minder's link", minders.run(orders, outlets, stop.clone(), daemon.stop_children));
-    parts.add("journal", journal::keep(happenings));
+    parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
+    parts.add("journal", journal::keep(happenings, ledger, kept_in));
     parts.add_passing(announce_readiness(readings, stop.clone()));
 
     loop {
@@ -167,18 +173,31 @@ async fn reload(requests: &mpsc::Sender<ReloadRequest>) {
     tell_systemd(&[NotifyState::Ready]);
 }
 
+/// Says that the daemon is ready once all that it watches was looked at, and at the latest when that has taken
+/// too long: a daemon that waits for its ensemble is a running one.
 async fn announce_readiness(mut readings: Readings, stop: CancellationToken) {
-    let all_looked_at = readings.looked.wait_for(|looked| looked.is_complete());
-    let status = tokio::select! {
+    let looked = tokio::select! {
         () = stop.cancelled() => return,
-        looked = all_looked_at => match looked {
-            Ok(looked) => format!("watching {} znodes", looked.total),
-            Err(_) => return,
-        },
-        () = tokio::time::sleep(READY_AT_THE_LATEST) => "waiting for ZooKeeper".to_owned(),
+        looked = all_looked_at(&mut readings) => looked,
+        () = tokio::time::sleep(READY_AT_THE_LATEST) => {
+            let status = "waiting for ZooKeeper";
+            info!("ready: {status}");
+            tell_systemd(&[NotifyState::Ready, NotifyState::Status(status)]);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                looked = all_looked_at(&mut readings) => looked,
+            }
+        }
     };
+    let Some(total) = looked else { return };
+    let status = format!("watching {total} {}", if total == 1 { "znode" } else { "znodes" });
     info!("ready: {status}");
     tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// How many znodes are watched, once each was looked at; `None` when that will not be.
+async fn all_looked_at(readings: &mut Readings) -> Option<usize> {
+    readings.looked.wait_for(|looked| looked.is_complete()).await.ok().map(|looked| looked.total)
 }
 
 /// Says something to systemd, if it is there.

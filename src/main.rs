@@ -8,16 +8,17 @@ use twitcher::cli::zookeeper::CommandError;
 use twitcher::cli::{Cli, Command, EXIT_CONFIGURATION, check, get, poke, run};
 use twitcher::config::problem::Problem;
 use twitcher::minder;
+use twitcher::watch::ensemble::Ensemble;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args, &mut stdout().lock(), &mut stderr().lock()),
-        Command::Poke(args) => ask_zookeeper(args.zookeeper.servers(), async |servers: &str| {
-            poke::poke(&args, servers, stdin().lock(), stdout().lock()).await
+        Command::Poke(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
+            poke::poke(&args, ensemble, stdin().lock(), stdout().lock()).await
         }),
-        Command::Get(args) => ask_zookeeper(args.zookeeper.servers(), async |servers: &str| {
-            get::get(&args, servers, stdout().lock()).await
+        Command::Get(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
+            get::get(&args, ensemble, stdout().lock()).await
         }),
         Command::Minder { folder } => minder::run(&folder).map(|()| 0).map_err(Into::into),
     };
@@ -32,17 +33,17 @@ fn main() -> ExitCode {
 }
 
 fn ask_zookeeper(
-    servers: Result<String, Vec<Problem>>,
-    ask: impl AsyncFnOnce(&str) -> Result<(), CommandError>,
+    ensemble: Result<Ensemble, Vec<Problem>>,
+    ask: impl AsyncFnOnce(&Ensemble) -> Result<(), CommandError>,
 ) -> anyhow::Result<u8> {
-    let servers = match servers {
-        Ok(servers) => servers,
+    let ensemble = match ensemble {
+        Ok(ensemble) => ensemble,
         Err(problems) => {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             return Ok(EXIT_CONFIGURATION);
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask(&servers))?;
+    runtime.block_on(ask(&ensemble))?;
     Ok(0)
 }

@@ -230,6 +230,13 @@ umask = "022"
 env = {}
 output = "log"
 on_delete = "ignore"
+settle = "0s"
+splay = "0s"
+min_interval = "0s"
+retries = 0
+retry_delay = "1s"
+retry_max_delay = "1m"
+on_failure = "keep"
 enabled = true
 
 "##]]

@@ -7,6 +7,7 @@ use clap::Args;
 use super::zookeeper::{CommandError, ZooKeeperArgs, znode};
 use crate::config::spec::ZnodePath;
 use crate::watch::client::Client;
+use crate::watch::ensemble::Ensemble;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,13 +32,13 @@ pub struct GetArgs {
     pub zookeeper: ZooKeeperArgs,
 }
 
-/// Reads the znode from `servers` and writes its contents to `out`.
+/// Reads the znode from `ensemble` and writes its contents to `out`.
 ///
 /// # Errors
 ///
 /// When there is no such znode, ZooKeeper cannot be reached, or `out` takes no more.
-pub async fn get(args: &GetArgs, servers: &str, mut out: impl Write) -> Result<(), CommandError> {
-    let client = Client::connect(servers, args.zookeeper.timeout).await?;
+pub async fn get(args: &GetArgs, ensemble: &Ensemble, mut out: impl Write) -> Result<(), CommandError> {
+    let client = Client::connect(ensemble, args.zookeeper.timeout).await?;
     let read = client.get(&args.znode).await;
     client.close().await;
     let (contents, _) = read?;

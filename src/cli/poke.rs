@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::zookeeper::{CommandError, ZooKeeperArgs, znode};
 use crate::config::spec::ZnodePath;
 use crate::watch::client::{Client, MOST_CONTENTS};
+use crate::watch::ensemble::Ensemble;
 use crate::watch::failure::Failure;
 
 const EXAMPLES: &str = "\
@@ -61,14 +62,14 @@ pub struct PokeArgs {
     pub zookeeper: ZooKeeperArgs,
 }
 
-/// Writes to the znode on `servers`; nothing is sent before all that is to be written was read.
+/// Writes to the znode in `ensemble`; nothing is sent before all that is to be written was read.
 ///
 /// # Errors
 ///
 /// When there is nothing to write to, or from; when it is too long; when ZooKeeper cannot be reached.
 pub async fn poke(
     args: &PokeArgs,
-    servers: &str,
+    ensemble: &Ensemble,
     stdin: impl Read,
     mut out: impl Write,
 ) -> Result<(), CommandError> {
@@ -77,7 +78,7 @@ pub async fn poke(
         let length = contents.len();
         return Err(Failure::TooLong { znode: args.znode.clone(), length }.into());
     }
-    let client = Client::connect(servers, args.zookeeper.timeout).await?;
+    let client = Client::connect(ensemble, args.zookeeper.timeout).await?;
     let written = if args.create {
         client.set_or_create(&args.znode, &contents).await
     } else {

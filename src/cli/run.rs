@@ -70,7 +70,7 @@ pub struct RunArgs {
     pub debug: bool,
 
     /// What is logged: a level, or a filter such as info,twitcher::watch=debug
-    #[arg(long, value_name = "FILTER", env = "TWITCHER_LOG", conflicts_with_all = ["verbose", "debug"])]
+    #[arg(long, value_name = "FILTER", env = "TWITCHER_LOG")]
     pub log: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         file.rewind()?;
         writeln!(**file, "{}", std::process::id())?;
     }
-    record::log::set_up(&settings.log)?;
+    let log_is_stderr = record::log::set_up(&settings.log)?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ran = runtime.block_on(daemon::run(settings));
@@ -107,7 +107,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         let _ = std::fs::remove_file(path);
     }
     if let Err(error) = ran {
-        tracing::error!("{error}");
+        // Who started it sees it on stderr; who looks for it later, in the log.
+        if !log_is_stderr {
+            tracing::error!("{error}");
+        }
         return Err(error.into());
     }
     Ok(0)

@@ -5,41 +5,50 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::SignedDuration;
 use thiserror::Error;
 
+use super::EXIT_CONFIGURATION;
+use crate::config::duration::{self, DurationError};
 use crate::config::problem::Problem;
 use crate::config::settings::{Overrides, Settings};
 use crate::config::spec::{ZnodePath, ZnodePathError};
+use crate::watch::ensemble::Ensemble;
 use crate::watch::failure::Failure;
 
 /// Which servers, and for how long they are tried.
 #[derive(Debug, Clone, Args)]
 pub struct ZooKeeperArgs {
     /// The ZooKeeper servers, with a chroot after the last one if there is one [default: the daemon's]
+    ///
+    /// Without --config they are reached over plain TCP and without credentials.
     #[arg(long, env = "TWITCHER_ZKSERVERS", value_name = "HOST:PORT,…[/CHROOT]")]
     pub zkservers: Option<String>,
 
-    /// The daemon's settings, for its servers [default: /etc/twitcher/twitcher.toml, if there is one]
+    /// The daemon's settings, for its servers, credentials and certificates [default: /etc/twitcher/twitcher.toml, if there is one]
     #[arg(long, value_name = "FILE", env = "TWITCHER_CONFIG")]
     pub config: Option<PathBuf>,
 
     /// Give up after this long: a number of seconds, or as in '1m 30s'
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = time)]
     pub timeout: Duration,
 }
 
 impl ZooKeeperArgs {
     /// Where ZooKeeper is: as the arguments say, else as the daemon's settings do. Those are not looked at
-    /// where they are not needed.
+    /// where servers are named and settings are not: their credentials are for their own servers.
     ///
     /// # Errors
     /// All that is wrong with the settings.
-    pub fn servers(&self) -> Result<String, Vec<Problem>> {
-        match &self.zkservers {
-            Some(servers) => Ok(servers.clone()),
-            None => Ok(Settings::load(self.config.as_deref(), Overrides::default())?.zookeeper.servers),
+    pub fn ensemble(&self) -> Result<Ensemble, Vec<Problem>> {
+        if let (Some(servers), None) = (&self.zkservers, &self.config) {
+            return Ok(Ensemble::plain(servers));
         }
+        let mut ensemble: Ensemble =
+            Settings::load(self.config.as_deref(), Overrides::default())?.zookeeper.into();
+        if let Some(servers) = &self.zkservers {
+            ensemble.servers.clone_from(servers);
+        }
+        Ok(ensemble)
     }
 }
 
@@ -66,10 +75,12 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The program's exit status: 1 if the thing asked about is not so, 4 for ZooKeeper itself.
+    /// The program's exit status: 1 if the thing asked about is not so, 3 for credentials that cannot be
+    /// used, 4 for ZooKeeper itself.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::ZooKeeper(Failure::Files { .. }) => EXIT_CONFIGURATION,
             Self::ZooKeeper(failure) if failure.is_of_zookeeper() => 4,
             Self::ZooKeeper(_) | Self::NothingToPoke(_) | Self::Read { .. } | Self::Write(_) => 1,
         }
@@ -85,21 +96,14 @@ pub fn znode(text: &str) -> Result<ZnodePath, ZnodePathError> {
     ZnodePath::try_from(text)
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a number of seconds, or as in '1m 30s'".to_owned();
-    let duration = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?,
-        Err(_) => text
-            .parse::<SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok())
-            .ok_or_else(wrong)?,
-    };
-    match duration {
-        Duration::ZERO => Err("it must be longer than nothing".to_owned()),
-        // What the clock can add to now.
-        more if more > Duration::from_secs(24 * 3600) => Err("it must not be longer than a day".to_owned()),
-        other => Ok(other),
+/// How long something may take: more than nothing, and at most a day, so that the clock can add it to now.
+fn time(text: &str) -> Result<Duration, String> {
+    match duration::from_text(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
+        Ok(time) if time <= Duration::from_secs(24 * 3600) => Ok(time),
+        Ok(_) | Err(DurationError::TooLong) => Err("it must not be longer than a day".to_owned()),
+        Err(DurationError::Form) => Err("write a number of seconds, or as in '1m 30s'".to_owned()),
+        Err(error @ (DurationError::Negative | DurationError::NotFinite)) => Err(format!("it {error}")),
     }
 }
 
@@ -110,12 +114,12 @@ mod tests {
 
     #[test]
     fn a_timeout_is_a_number_of_seconds_or_has_units() {
-        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(time("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(time("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
         for text in ["", "0", "-1", "-1s", "nan", "inf", "1e300", "soon", "2d", "25h"] {
-            assert!(duration(text).is_err(), "{text:?}");
+            assert!(time(text).is_err(), "{text:?}");
         }
     }
 

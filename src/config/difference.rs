@@ -81,6 +81,14 @@ mod tests {
             "run_mode QUEUE → PARALLEL, max_parallel none → 32"
         );
         assert_eq!(difference("command='x'", "command='x'\npipe_stdin=true"), "");
+        assert_eq!(
+            difference(
+                "command='x'\nrun_on_load=false\nsettle=2",
+                "command='x'\nrun_on_load='if-changed'\nnotify_signal='usr1'\nretries=3\non_failure='stop'"
+            ),
+            "run_on_load false → if-changed, notify_signal none → SIGUSR1, settle 2s → 0s, retries 0 → 3, \
+             on_failure keep → stop"
+        );
     }
 
     #[test]

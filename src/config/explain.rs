@@ -4,6 +4,7 @@ use toml::Value;
 
 use super::duration;
 use super::spec::{Command, GroupRef, Output, RunMode, RunOnLoad, UserRef, WatchSpec};
+use super::values::IF_CHANGED;
 use super::words::{self, Mode};
 
 /// The value of a key as it is shown.
@@ -23,10 +24,13 @@ pub(super) fn fields(spec: &WatchSpec) -> Vec<(&'static str, Shown)> {
     let text = |text: &str| Shown::Toml(Value::String(text.to_owned()));
     let word = |word: &str| Shown::Word(word.to_owned());
     let span = |d| Shown::Word(duration::to_text(d));
-    let (mode, max) = match spec.run_mode {
-        RunMode::Queue { .. } => (Mode::Queue, Shown::None),
-        RunMode::Discard => (Mode::Discard, Shown::None),
-        RunMode::Parallel { max } => (Mode::Parallel, toml(Value::Integer(max.into()))),
+    let (mode, max, notify) = match spec.run_mode {
+        RunMode::Queue { notify_signal } => {
+            let notify = notify_signal.map_or(Shown::None, |signal| word(signal.as_str()));
+            (Mode::Queue, Shown::None, notify)
+        }
+        RunMode::Discard => (Mode::Discard, Shown::None, Shown::None),
+        RunMode::Parallel { max } => (Mode::Parallel, toml(Value::Integer(max.into())), Shown::None),
     };
     vec![
         ("description", text(&spec.description)),
@@ -40,9 +44,17 @@ pub(super) fn fields(spec: &WatchSpec) -> Vec<(&'static str, Shown)> {
             Command::Script(script) => ("script", text(script.text())),
         },
         ("pipe_stdin", toml(Value::Boolean(spec.pipe_stdin))),
-        ("run_on_load", toml(Value::Boolean(spec.run_on_load == RunOnLoad::Always))),
+        (
+            "run_on_load",
+            match spec.run_on_load {
+                RunOnLoad::Always => toml(Value::Boolean(true)),
+                RunOnLoad::IfChanged => word(IF_CHANGED),
+                RunOnLoad::Never => toml(Value::Boolean(false)),
+            },
+        ),
         ("run_mode", word(words::word(words::RUN_MODE, &mode))),
         ("max_parallel", max),
+        ("notify_signal", notify),
         (
             "uid",
             match &spec.uid {
@@ -78,6 +90,13 @@ pub(super) fn fields(spec: &WatchSpec) -> Vec<(&'static str, Shown)> {
             },
         ),
         ("on_delete", word(words::word(words::ON_DELETE, &spec.on_delete))),
+        ("settle", span(spec.pacing.settle)),
+        ("splay", span(spec.pacing.splay)),
+        ("min_interval", span(spec.pacing.min_interval)),
+        ("retries", toml(Value::Integer(spec.retries.count.into()))),
+        ("retry_delay", span(spec.retries.delay)),
+        ("retry_max_delay", span(spec.retries.max_delay)),
+        ("on_failure", word(words::word(words::ON_FAILURE, &spec.on_failure))),
         ("enabled", toml(Value::Boolean(spec.enabled))),
     ]
 }
@@ -101,12 +120,15 @@ pub fn explain(spec: &WatchSpec) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
+    use nix::sys::signal::Signal;
     use proptest::prelude::*;
 
     use super::*;
     use crate::config::Defaults;
     use crate::config::parse::parse;
+    use crate::config::spec::{OnFailure, Pacing, Retries, Script};
 
     fn read(text: &str) -> Vec<std::sync::Arc<WatchSpec>> {
         let watches = parse(Path::new("a.toml"), text.as_bytes(), &Defaults::default(), "a");
@@ -134,6 +156,13 @@ umask = "022"
 env = {}
 output = "log"
 on_delete = "ignore"
+settle = "0s"
+splay = "0s"
+min_interval = "0s"
+retries = 0
+retry_delay = "1s"
+retry_max_delay = "1m"
+on_failure = "keep"
 enabled = true
 
 "#]]
@@ -150,18 +179,71 @@ enabled = true
         assert_eq!(&read(&explain(spec))[0], spec, "{}", explain(spec));
     }
 
+    /// Any duration that a file can name.
+    fn duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            Just(Duration::ZERO),
+            (0u64..100_000).prop_map(Duration::from_millis),
+            (0..=duration::LONGEST.as_secs(), 0..1_000_000_000u32)
+                .prop_map(|(seconds, nanos)| Duration::new(seconds, nanos).min(duration::LONGEST)),
+        ]
+    }
+
+    fn command() -> impl Strategy<Value = Command> {
+        let script = |(line, text)| Script::try_from(&*format!("#!/{line}\n{text}")).unwrap();
+        prop_oneof![
+            "\\PC*[a-z][^\0]*".prop_map(Command::Shell),
+            prop::collection::vec("[^\0]*", 0..4)
+                .prop_map(|arguments| Command::Argv([vec!["x".to_owned()], arguments].concat())),
+            ("[^\0\n]*", "[^\0]*").prop_map(script).prop_map(Command::Script),
+        ]
+    }
+
+    fn run_mode() -> impl Strategy<Value = RunMode> {
+        let signals: Vec<Signal> = Signal::iterator().collect();
+        prop_oneof![
+            prop::option::of(prop::sample::select(signals))
+                .prop_map(|notify_signal| RunMode::Queue { notify_signal }),
+            Just(RunMode::Discard),
+            (1..=10_000u32).prop_map(|max| RunMode::Parallel { max }),
+        ]
+    }
+
+    fn run_on_load() -> impl Strategy<Value = RunOnLoad> {
+        prop::sample::select(vec![RunOnLoad::Always, RunOnLoad::IfChanged, RunOnLoad::Never])
+    }
+
+    fn pacing() -> impl Strategy<Value = Pacing> {
+        (duration(), duration(), duration()).prop_map(|(settle, splay, min_interval)| Pacing {
+            settle,
+            splay,
+            min_interval,
+        })
+    }
+
+    fn retries() -> impl Strategy<Value = Retries> {
+        (0..=1000u32, duration(), duration()).prop_map(|(count, one, other)| Retries {
+            count,
+            delay: one.min(other),
+            max_delay: one.max(other),
+        })
+    }
+
     proptest! {
         #[test]
-        fn any_text_survives_being_explained(
-            shell in "\\PC*[a-z][^\0]*", arguments in prop::collection::vec("[^\0]*", 0..4),
-            env in prop::collection::btree_map("[^=\0]+", "[^\0]*", 0..4), ms in 1u64..10_000_000_000,
+        fn any_watch_survives_being_explained(
+            command in command(), run_mode in run_mode(), run_on_load in run_on_load(),
+            pacing in pacing(), retries in retries(), stops in any::<bool>(),
+            env in prop::collection::btree_map("[^=\0]+", "[^\0]*", 0..4),
+            timeout in duration(), kill_after in duration(),
         ) {
-            let mut spec = (*read("[[watch]]\nznode='/a'\ncommand='x'")[0]).clone();
-            spec.timeout = Some(std::time::Duration::from_millis(ms));
-            spec.env = env;
-            spec.command = Command::Shell(shell);
-            prop_assert_eq!(&*read(&explain(&spec))[0], &spec);
-            spec.command = Command::Argv([vec!["x".to_owned()], arguments].concat());
+            let short = (*read("[[watch]]\nznode='/a'\ncommand='x'")[0]).clone();
+            let spec = WatchSpec {
+                command, run_mode, run_on_load, pacing, retries, env, kill_after,
+                on_failure: if stops { OnFailure::Stop } else { OnFailure::Keep },
+                timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
+                ..short
+            };
             prop_assert_eq!(&*read(&explain(&spec))[0], &spec);
         }
     }

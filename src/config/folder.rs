@@ -1,24 +1,23 @@
 //! The folder of watch files, on disk: which files there are, whether they are safe, and the bytes of
 //! those that differ from the last time. Blocking. Knows nothing of what is in a file.
 
-mod safety;
+pub(super) mod safety;
 mod stamp;
 mod trail;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::checked::{self, unreadable};
 use super::problem::Problem;
 use safety::Owner;
 use stamp::Stamp;
 
-/// A larger file is refused.
-const LARGEST: u64 = 1 << 20;
 /// Deeper than this, links are going round in circles.
 const DEEPEST: usize = 32;
 
@@ -135,39 +134,18 @@ fn is_watch_file(name: &OsStr) -> bool {
     Path::new(name).extension() == Some(OsStr::new("toml"))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Problem {
-    Problem::of_file(path, format!("cannot be read: {error}"))
-}
-
 fn broken_link(path: &Path, error: &io::Error) -> Problem {
     let problem = Problem::of_file(path, format!("the link cannot be followed: {error}"));
     problem.with_help("make what it points to, or remove the link")
 }
 
-/// Opens `physical` once and reads it from that descriptor, after a look at it through the same one, so
-/// that nothing can be put in its place in between. `path` is what it is called.
+/// The bytes of `physical`, if it is safe, and what tells whether they are still the same later. `path` is
+/// what it is called.
 fn read_checked(path: &Path, physical: &Path, owner: &Owner) -> Result<(Vec<u8>, Stamp), Problem> {
-    let fail = |error: io::Error| unreadable(path, &error);
-    // Without O_NONBLOCK, opening a FIFO waits for its other end.
-    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(physical).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    if !metadata.is_file() {
-        return Err(Problem::of_file(path, "is not a regular file"));
-    }
-    owner.check(path, &metadata)?;
-    let too_large = || Problem::of_file(path, format!("is larger than {} KiB", LARGEST / 1024));
-    if metadata.len() > LARGEST {
-        return Err(too_large());
-    }
-    let stamp = Stamp::new(&metadata, SystemTime::now());
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    // It may grow while it is read.
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(too_large());
-    }
-    Ok((bytes, stamp))
+    // From before the first look at it: what is changed while it is read must not seem to have settled.
+    let now = SystemTime::now();
+    let (bytes, metadata) = checked::read(path, physical, |metadata| owner.check(path, metadata))?;
+    Ok((bytes, Stamp::new(&metadata, now)))
 }
 
 /// One look at the folder, while it goes on.

@@ -1,5 +1,4 @@
-//! The keys that a file may have, those that a later version will know, and the nearest one to a
-//! misspelt one. Knows nothing of what a key means.
+//! The keys that a file may have, and the nearest one to a misspelt one. Knows nothing of what a key means.
 
 /// The keys of a `[[watch]]` table, in the order in which people are shown them.
 pub const WATCH: &[&str] = &[
@@ -13,6 +12,7 @@ pub const WATCH: &[&str] = &[
     "run_on_load",
     "run_mode",
     "max_parallel",
+    "notify_signal",
     "uid",
     "gid",
     "timeout",
@@ -22,12 +22,6 @@ pub const WATCH: &[&str] = &[
     "env",
     "output",
     "on_delete",
-    "enabled",
-];
-
-/// Keys of `[[watch]]` that are refused rather than silently without effect.
-pub const WATCH_LATER: &[&str] = &[
-    "notify_signal",
     "settle",
     "splay",
     "min_interval",
@@ -35,6 +29,7 @@ pub const WATCH_LATER: &[&str] = &[
     "retry_delay",
     "retry_max_delay",
     "on_failure",
+    "enabled",
 ];
 
 /// Keys of `[[watch]]` that belong to one watch and can have no default.

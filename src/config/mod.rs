@@ -4,6 +4,7 @@
 //! `changes` compares them with what was there before. `settings` is the daemon's own file.
 
 pub mod changes;
+mod checked;
 pub mod difference;
 pub mod duration;
 pub mod explain;

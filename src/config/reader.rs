@@ -56,20 +56,16 @@ impl<'a> Reader<'a> {
         self.problems.push(self.source.problem(span, message).with_help(help));
     }
 
-    /// `given` is not a key of `table`: says which one was probably meant, or that it will be one.
+    /// `given` is not a key of `table`: says which one was probably meant.
     pub(super) fn unknown_key(
         &mut self,
         span: Range<usize>,
         given: &str,
         table: &str,
         known: &[&'static str],
-        later: &[&'static str],
     ) {
-        if later.contains(&given) {
-            return self.not_yet(span, &format!("the key {given:?}"));
-        }
         let message = format!("unknown key {given:?} in {table}");
-        let nearest = keys::nearest(given, known.iter().chain(later).copied());
+        let nearest = keys::nearest(given, known.iter().copied());
         match keys::todays_word(given).filter(|word| known.contains(word)) {
             Some(word) => self.report_with_help(span, message, format!("it is called {word:?} now")),
             None => match nearest {

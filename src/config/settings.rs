@@ -3,6 +3,7 @@
 //! Reads no watch file. What the flags and variables are called is the command line's business; here
 //! they come as `Overrides`.
 
+mod credentials;
 mod file;
 mod log;
 mod servers;
@@ -10,8 +11,10 @@ mod servers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::credentials::{Credential, Secret};
 use self::file::FileSettings;
 pub use self::log::{LogFormat, LogTarget};
+use super::folder;
 use super::problem::Problem;
 use super::watch_table::Defaults;
 
@@ -38,6 +41,19 @@ pub struct ZooKeeper {
     pub servers: String,
     /// What is asked of the ensemble; it may grant another.
     pub session_timeout: Duration,
+    /// The file that [`Credential::read`] reads; `None`: nobody in particular. Absolute.
+    pub credentials: Option<PathBuf>,
+    /// `None`: plain TCP.
+    pub tls: Option<Tls>,
+}
+
+/// The files that TLS takes, all in PEM, by absolute paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates of those whose signature on a server's certificate is trusted.
+    pub ca: PathBuf,
+    /// The certificate that is shown to the servers, and its key; `None`: none is.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// Folders and limits of the daemon.
@@ -95,10 +111,11 @@ impl Settings {
     /// All that is wrong with the file and with the overrides.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Self, Vec<Problem>> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(vec![Problem::of_file(path, format!("cannot be read: {error}"))]),
+        // They decide what runs as the daemon's user as much as a watch file does, so they are as safe.
+        let bytes = match std::fs::exists(path) {
+            Ok(false) if file.is_none() => Vec::new(),
+            Ok(false) => return Err(vec![Problem::of_file(path, "there is no such file")]),
+            _ => folder::read_file(path, nix::unistd::geteuid().as_raw()).map_err(|problem| vec![problem])?,
         };
         Self::parse(path, &bytes, overrides)
     }
@@ -153,6 +170,8 @@ impl Settings {
             zookeeper: ZooKeeper {
                 servers: overrides.servers.or(file.servers).unwrap_or_else(|| "localhost:2181".into()),
                 session_timeout: file.session_timeout.unwrap_or(Duration::from_secs(10)),
+                credentials: file.credentials,
+                tls: file.tls,
             },
             daemon,
             log: Log {

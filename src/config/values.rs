@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 
+use nix::sys::signal::Signal;
 use toml::de::DeValue;
 
+use super::keys;
 use super::reader::{Reader, Value};
 use super::spec::{
-    Command, GroupRef, Output, RunOnLoad, Script, Umask, UserRef, WatchName, WatchType, ZnodePath,
+    Command, GroupRef, Output, RunOnLoad, Script, Umask, UserRef, WatchName, WatchType, ZnodePath, signal,
 };
 use super::words;
 
 /// The largest id: the one above it is what `chown(2)` takes for "leave it".
 const LARGEST_ID: u32 = u32::MAX - 1;
+
+/// The one value of `run_on_load` that is a word.
+pub(super) const IF_CHANGED: &str = "if-changed";
 
 pub(super) fn name(r: &mut Reader<'_>, value: &Value<'_>) -> Option<WatchName> {
     let text = r.text("name", value)?;
@@ -38,10 +43,6 @@ pub(super) fn znode(r: &mut Reader<'_>, value: &Value<'_>) -> Option<ZnodePath> 
 
 pub(super) fn watch_type(r: &mut Reader<'_>, value: &Value<'_>) -> Option<WatchType> {
     match value.get_ref().as_str() {
-        Some(word @ ("children" | "newest-child")) => {
-            r.not_yet(value.span(), &format!("watch_type {word:?}"));
-            None
-        }
         Some(old @ ("WATCH_DATA" | "WATCH_CHILDREN")) => {
             let word = if old == "WATCH_DATA" { "data" } else { "children" };
             let message = format!("{old:?} is not a value of watch_type");
@@ -101,15 +102,50 @@ pub(super) fn run_on_load(r: &mut Reader<'_>, value: &Value<'_>) -> Option<RunOn
     match value.get_ref() {
         DeValue::Boolean(true) => Some(RunOnLoad::Always),
         DeValue::Boolean(false) => Some(RunOnLoad::Never),
-        DeValue::String(text) if text == "if-changed" => {
-            r.not_yet(value.span(), "run_on_load \"if-changed\"");
+        DeValue::String(text) if text.eq_ignore_ascii_case(IF_CHANGED) => Some(RunOnLoad::IfChanged),
+        DeValue::String(text) => {
+            let help = match keys::nearest(text, ["true", "false", IF_CHANGED]) {
+                Some(IF_CHANGED) => format!("did you mean {IF_CHANGED:?}?"),
+                Some(word) => format!("did you mean {word}, without quotes?"),
+                None => format!("run_on_load is true, false or {IF_CHANGED:?}"),
+            };
+            r.report_with_help(value.span(), format!("{text:?} is not a value of run_on_load"), help);
             None
         }
         _ => {
-            r.wrong_type("run_on_load", value, "true or false");
+            r.wrong_type("run_on_load", value, &format!("true, false or {IF_CHANGED:?}"));
             None
         }
     }
+}
+
+pub(super) fn notify_signal(r: &mut Reader<'_>, value: &Value<'_>) -> Option<Signal> {
+    let (shown, found, meant) = match value.get_ref() {
+        DeValue::Integer(integer) => {
+            let number = i32::from_str_radix(integer.as_str(), integer.radix()).ok();
+            (integer.to_string(), number.and_then(|number| Signal::try_from(number).ok()), None)
+        }
+        DeValue::String(text) => (format!("{text:?}"), signal(text).ok(), nearest_signal(text)),
+        _ => {
+            r.wrong_type("notify_signal", value, "the name or the number of a signal");
+            return None;
+        }
+    };
+    if found.is_none() {
+        let help = match meant {
+            Some(name) => format!("did you mean {name:?}?"),
+            None => "write it as \"HUP\", \"SIGHUP\" or 1".to_owned(),
+        };
+        r.report_with_help(value.span(), format!("notify_signal: {shown} is not a signal"), help);
+    }
+    found
+}
+
+fn nearest_signal(text: &str) -> Option<&'static str> {
+    let plain = |name| str::strip_prefix(name, "SIG").unwrap_or(name);
+    let upper = text.to_ascii_uppercase();
+    let given = upper.strip_prefix("SIG").unwrap_or(&upper);
+    keys::nearest(given, Signal::iterator().map(|signal| plain(signal.as_str())))
 }
 
 pub(super) fn uid(r: &mut Reader<'_>, value: &Value<'_>) -> Option<UserRef> {

@@ -1,11 +1,14 @@
 //! One `[[watch]]` table, or the `[defaults]` of the daemon's settings: which key has which kind of
 //! value, and how a table, the defaults and the built-in values make one spec.
 
+mod together;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use toml::de::DeTable;
 
 use super::keys;
@@ -21,6 +24,8 @@ use super::words::{self, Mode};
 const MAX_PARALLEL: u32 = 32;
 /// How long after the SIGTERM the SIGKILL comes if the file doesn't say.
 const KILL_AFTER: Duration = Duration::from_secs(5);
+/// More retries than this are taken for a slip.
+const MOST_RETRIES: u32 = 1000;
 /// How long before the first retry if the file doesn't say.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long before a retry at the most if the file doesn't say.
@@ -37,6 +42,7 @@ pub struct Defaults {
     run_on_load: Option<RunOnLoad>,
     run_mode: Option<Mode>,
     max_parallel: Option<u32>,
+    notify_signal: Option<Signal>,
     uid: Option<UserRef>,
     gid: Option<GroupRef>,
     timeout: Option<Duration>,
@@ -46,6 +52,13 @@ pub struct Defaults {
     env: BTreeMap<String, String>,
     output: Option<Output>,
     on_delete: Option<OnDelete>,
+    settle: Option<Duration>,
+    splay: Option<Duration>,
+    min_interval: Option<Duration>,
+    retries: Option<u32>,
+    retry_delay: Option<Duration>,
+    retry_max_delay: Option<Duration>,
+    on_failure: Option<OnFailure>,
     enabled: Option<bool>,
 }
 
@@ -59,6 +72,7 @@ impl Defaults {
             "run_on_load" => self.run_on_load = values::run_on_load(r, value),
             "run_mode" => self.run_mode = r.word(key, value, words::RUN_MODE),
             "max_parallel" => self.max_parallel = r.number(key, value, 1..=10_000),
+            "notify_signal" => self.notify_signal = values::notify_signal(r, value),
             "uid" => self.uid = values::uid(r, value),
             "gid" => self.gid = values::gid(r, value),
             "timeout" => {
@@ -70,6 +84,13 @@ impl Defaults {
             "env" => self.env = values::env(r, value).unwrap_or_default(),
             "output" => self.output = values::output(r, value),
             "on_delete" => self.on_delete = r.word(key, value, words::ON_DELETE),
+            "settle" => self.settle = r.duration(key, value),
+            "splay" => self.splay = r.duration(key, value),
+            "min_interval" => self.min_interval = r.duration(key, value),
+            "retries" => self.retries = r.number(key, value, 0..=MOST_RETRIES),
+            "retry_delay" => self.retry_delay = r.duration(key, value),
+            "retry_max_delay" => self.retry_max_delay = r.duration(key, value),
+            "on_failure" => self.on_failure = r.word(key, value, words::ON_FAILURE),
             "enabled" => self.enabled = r.boolean(key, value),
             _ => return false,
         }
@@ -87,9 +108,10 @@ impl Defaults {
                 let message = format!("{name} belongs to one watch and can have no default");
                 r.report(key.span(), message);
             } else if !defaults.read(r, name, value) {
-                r.unknown_key(key.span(), name, "[defaults]", &known, keys::WATCH_LATER);
+                r.unknown_key(key.span(), name, "[defaults]", &known);
             }
         }
+        let _ = together::retries(r, table, &defaults, &Self::default());
         defaults
     }
 }
@@ -104,7 +126,7 @@ pub(super) fn read(
     default_name: Result<WatchName, String>,
 ) -> Option<(WatchSpec, Range<usize>)> {
     let (mut name, mut znode, mut command) = (None, None, None);
-    let (mut name_span, mut max_parallel_span, mut script_span) = (None, None, None);
+    let (mut name_span, mut script_span) = (None, None);
     let mut own = Defaults::default();
     for (key, value) in table {
         match key.get_ref().as_ref() {
@@ -119,11 +141,8 @@ pub(super) fn read(
                 command = values::script(r, value);
             }
             other => {
-                if other == "max_parallel" {
-                    max_parallel_span = Some(key.span());
-                }
                 if !own.read(r, other, value) {
-                    r.unknown_key(key.span(), other, "[[watch]]", keys::WATCH, keys::WATCH_LATER);
+                    r.unknown_key(key.span(), other, "[[watch]]", keys::WATCH);
                 }
             }
         }
@@ -140,7 +159,8 @@ pub(super) fn read(
         r.report_with_help(span, "a watch has a command or a script, not both", "leave one of them out");
         command = None;
     }
-    let run_mode = run_mode(r, &own, defaults, max_parallel_span);
+    let run_mode = together::run_mode(r, table, &own, defaults);
+    let retries = together::retries(r, table, &own, defaults);
     if name_span.is_none() {
         match default_name {
             Ok(default) => name = Some(default),
@@ -151,7 +171,7 @@ pub(super) fn read(
             ),
         }
     }
-    let spec = spec(name?, znode?, command?, run_mode, own, defaults);
+    let spec = spec(name?, znode?, command?, run_mode, retries, own, defaults);
     Some((spec, name_span.unwrap_or(header)))
 }
 
@@ -164,32 +184,12 @@ fn is_meant(key: &str, given: &str) -> bool {
         || (!known && keys::nearest(given, keys::WATCH.iter().copied()) == Some(key))
 }
 
-fn run_mode(
-    r: &mut Reader<'_>,
-    own: &Defaults,
-    defaults: &Defaults,
-    max_parallel: Option<Range<usize>>,
-) -> RunMode {
-    let mode = own.run_mode.or(defaults.run_mode).unwrap_or(Mode::Queue);
-    match mode {
-        Mode::Queue | Mode::Discard => {
-            if let Some(span) = max_parallel {
-                let message = "max_parallel has a meaning only with run_mode = \"PARALLEL\"";
-                r.report_with_help(span, message, "set that too, or leave max_parallel out");
-            }
-            if mode == Mode::Queue { RunMode::Queue { notify_signal: None } } else { RunMode::Discard }
-        }
-        Mode::Parallel => {
-            RunMode::Parallel { max: own.max_parallel.or(defaults.max_parallel).unwrap_or(MAX_PARALLEL) }
-        }
-    }
-}
-
 fn spec(
     name: WatchName,
     znode: ZnodePath,
     command: Command,
     run_mode: RunMode,
+    retries: Retries,
     own: Defaults,
     defaults: &Defaults,
 ) -> WatchSpec {
@@ -205,9 +205,13 @@ fn spec(
         pipe_stdin: own.pipe_stdin.or(d.pipe_stdin).unwrap_or(true),
         run_on_load: own.run_on_load.or(d.run_on_load).unwrap_or(RunOnLoad::Always),
         run_mode,
-        pacing: Pacing::default(),
-        retries: Retries { count: 0, delay: RETRY_DELAY, max_delay: RETRY_MAX_DELAY },
-        on_failure: OnFailure::Keep,
+        pacing: Pacing {
+            settle: own.settle.or(d.settle).unwrap_or_default(),
+            splay: own.splay.or(d.splay).unwrap_or_default(),
+            min_interval: own.min_interval.or(d.min_interval).unwrap_or_default(),
+        },
+        retries,
+        on_failure: own.on_failure.or(d.on_failure).unwrap_or(OnFailure::Keep),
         uid: own.uid.or(d.uid),
         gid: own.gid.or(d.gid),
         timeout: own.timeout.or(d.timeout),

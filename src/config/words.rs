@@ -1,13 +1,15 @@
 //! The words that stand in a file for the values of an enum: one table for each, read by what parses
 //! and by what prints.
 
-use super::spec::{OnDelete, WatchType};
+use super::spec::{OnDelete, OnFailure, WatchType};
 
 /// A value, and the word for it.
 pub(super) type Words<T> = &'static [(&'static str, T)];
 
-pub(super) const WATCH_TYPE: Words<WatchType> = &[("data", WatchType::Data)];
+pub(super) const WATCH_TYPE: Words<WatchType> =
+    &[("data", WatchType::Data), ("children", WatchType::Children), ("newest-child", WatchType::NewestChild)];
 pub(super) const ON_DELETE: Words<OnDelete> = &[("ignore", OnDelete::Ignore), ("run", OnDelete::Run)];
+pub(super) const ON_FAILURE: Words<OnFailure> = &[("keep", OnFailure::Keep), ("stop", OnFailure::Stop)];
 
 /// A run mode without what only one of them has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

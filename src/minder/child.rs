@@ -30,7 +30,7 @@ use crate::run::protocol::Identity;
 const OPEN_FILES: u64 = 1024;
 
 /// How often a program that somebody has open for writing is tried again, and how long in between.
-const BUSY: (u32, Duration) = (50, Duration::from_millis(10));
+const BUSY: (u32, Duration) = (200, Duration::from_millis(10));
 
 /// `ioprio_set(2)`, which no C library declares: of a process, and none of its own.
 const IOPRIO_WHO_PROCESS: i32 = 1;
@@ -297,8 +297,13 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
         };
         let held = || nix::unistd::getgroups().map(sorted).map_err(at(Stage::Groups));
         wanted = sorted(wanted);
-        // Also lets a daemon that is not root run children as the user that it is.
-        if held()? != wanted {
+        // A daemon that is not root may run children as the user that it is. Whether that one's group is among
+        // the supplementary ones too, as the user database has it and not every login does, gives no right.
+        let with_group = |groups: Vec<Gid>| sorted([groups, vec![gid]].concat());
+        let is_held = uid == Uid::effective()
+            && gid == Gid::effective()
+            && with_group(held()?) == with_group(wanted.clone());
+        if held()? != wanted && (!is_held || Uid::effective().is_root()) {
             setgroups(&wanted).map_err(at(Stage::Groups))?;
             if held()? != wanted {
                 return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });

@@ -555,18 +555,17 @@ impl Minder {
 
     fn pass_on(&mut self, id: RunId) {
         let (Some((_, daemon)), Some(run)) = (&mut self.daemon, self.runs.get_mut(&id)) else { return };
-        let room = daemon.room_for_output();
-        if room == 0 {
-            return;
-        }
-        let lines = if run.is_silent() && run.end().is_some() {
-            run.output.take_rest()
-        } else {
-            run.output.take_lines(Instant::now(), room)
-        };
-        if let Some(lines) = lines {
-            let watch = run.watch().to_owned();
-            daemon.send(&Report::Output { run: id, watch, dropped: lines.dropped }, &lines.bytes);
+        let over = run.is_silent() && run.end().is_some();
+        loop {
+            let room = daemon.room_for_output();
+            if room == 0 {
+                return;
+            }
+            let lines =
+                if over { run.output.take_rest() } else { run.output.take_lines(Instant::now(), room) };
+            let Some(lines) = lines else { return };
+            let output = Report::Output { run: id, watch: run.watch().to_owned(), dropped: lines.dropped };
+            daemon.send(&output, &lines.bytes);
         }
     }
 

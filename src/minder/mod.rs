@@ -22,12 +22,11 @@ pub mod stdin;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{set_child_subreaper, set_name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -37,24 +36,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use crate::minder::cgroup::Cgroups;
 use crate::minder::records::{Named, Records};
 use crate::minder::script::Scripts;
-use crate::run::protocol::Executable;
-
-/// The folder of the minders' sockets below the run folder. Each is named for its minder's process id.
-pub const FOLDER: &str = "minder";
-
-/// The binary that this process runs.
-///
-/// # Errors
-/// When `/proc` is not there.
-pub fn executable() -> io::Result<Executable> {
-    let file = fs::metadata("/proc/self/exe")?;
-    Ok(Executable {
-        release: env!("CARGO_PKG_VERSION").to_owned(),
-        device: file.dev(),
-        inode: file.ino(),
-        written_ns: file.mtime().saturating_mul(1_000_000_000).saturating_add(file.mtime_nsec()),
-    })
-}
+use crate::run::executable::executable;
 
 /// Runs a minder whose socket is in `folder`, until there is neither a daemon nor a child. Its stdout is
 /// closed as soon as a daemon can connect.
@@ -68,6 +50,8 @@ pub fn run(folder: &Path) -> io::Result<()> {
     std::env::set_current_dir("/")?;
     umask(Mode::from_bits_truncate(0o077));
     report_panics_to(folder.join(format!("{}.panic", std::process::id())));
+    // Else it is listed as `exe`, the link that it was executed by.
+    set_name(c"twitcher-minder")?;
     set_child_subreaper(true)?;
     // A child takes two descriptors here. Its own limit is set when it starts.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {

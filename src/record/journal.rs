@@ -1,20 +1,58 @@
-//! Runs, in the log: a line for a start, a line for an end, and a line for each line that a child prints.
+//! Runs, in the log: a line for a start, a line for an end, and a line for each line that a child prints; and
+//! in the ledger, where they end well.
+
+use std::time::SystemTime;
 
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
+use crate::record::ledger::{Ledger, Line, Writer};
 use crate::run::happening::Happening;
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, Outcome, RunId};
 
-/// Logs what happens until nobody tells any more.
-pub async fn keep(mut happenings: mpsc::Receiver<Happening>) {
-    while let Some(happening) = happenings.recv().await {
-        log(&happening);
+/// How many lines of output are logged at once. In between others get their turn on the one thread: to write
+/// a line may take as long as to start a run.
+const LINES_AT_ONCE: usize = 64;
+
+/// Takes note of what happens until nobody tells any more. Runs that have ended and that nothing more is to
+/// be noted of go to `kept`.
+pub async fn keep(mut happenings: mpsc::Receiver<Happening>, ledger: Ledger, kept: mpsc::Sender<RunId>) {
+    let mut ledger = Writer::new(ledger);
+    let mut telling = true;
+    while telling || !ledger.is_idle() {
+        let runs = tokio::select! {
+            happening = happenings.recv(), if telling => match happening {
+                Some(happening) => {
+                    log(&happening).await;
+                    note(happening, &mut ledger)
+                }
+                None => {
+                    telling = false;
+                    Vec::new()
+                }
+            },
+            runs = ledger.written() => runs,
+        };
+        for run in runs {
+            // Nobody minds it any more, if nobody listens.
+            let _ = kept.send(run).await;
+        }
     }
 }
 
-fn log(happening: &Happening) {
+/// The runs that there is nothing to write of.
+fn note(happening: Happening, ledger: &mut Writer) -> Vec<RunId> {
+    let Happening::Ended { end, .. } = happening else { return Vec::new() };
+    if !end.outcome.is_success() {
+        return vec![end.run];
+    }
+    ledger.note(end.run, Line { watch: end.watch, applied: end.given, at: SystemTime::now() });
+    Vec::new()
+}
+
+async fn log(happening: &Happening) {
     match happening {
         Happening::Started { run, about, pid } => {
             let About { watch, znode: _, event, version, attempt } = about;
@@ -24,7 +62,9 @@ fn log(happening: &Happening) {
         Happening::Adopted { run, about, pid } => {
             info!(watch = %about.watch, %run, pid, "run goes on since before the daemon started");
         }
-        Happening::Output { run, watch, lines, dropped } => log_output(*run, watch, lines, *dropped),
+        Happening::Output { run, watch, lines, dropped } => {
+            log_output(*run, watch, lines, *dropped).await;
+        }
         Happening::Stuck { run, watch } => {
             error!(watch, %run, "the run does not end by SIGKILL: it waits in the kernel; no other one starts beside it");
         }
@@ -32,12 +72,15 @@ fn log(happening: &Happening) {
     }
 }
 
-fn log_output(run: RunId, watch: &str, lines: &[u8], dropped: Dropped) {
+async fn log_output(run: RunId, watch: &str, lines: &[u8], dropped: Dropped) {
     if dropped != Dropped::default() {
         warn!(watch, %run, lines = dropped.lines, bytes = dropped.bytes, "output that is not logged, since there was too much of it");
     }
     // What a child prints must not pass for a line of the daemon's, nor steer the terminal of who reads it.
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+    for (number, line) in lines.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        if number % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
+            yield_now().await;
+        }
         let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
         info!(target: "output", watch, %run, "{}", Printable(&line));
     }

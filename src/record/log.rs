@@ -38,13 +38,14 @@ pub enum LogError {
     Twice,
 }
 
-/// Sends what is logged from here on where the settings say.
+/// Sends what is logged from here on where the settings say. `true`: to stderr, in one way or another.
 ///
 /// # Errors
 /// When that is nowhere to write to.
-pub fn set_up(log: &Log) -> Result<(), LogError> {
+pub fn set_up(log: &Log) -> Result<bool, LogError> {
     let target =
         resolve(&log.target, io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
+    let is_stderr = matches!(target, LogTarget::Stderr | LogTarget::Journald);
     let level = |error| LogError::Level { level: log.level.clone(), error };
     // The ZooKeeper client's own lines are about what the daemon says itself, and better.
     let filter = EnvFilter::try_new(format!("zookeeper_client=off,{}", log.level)).map_err(level)?;
@@ -76,7 +77,7 @@ pub fn set_up(log: &Log) -> Result<(), LogError> {
         (LogFormat::Json, _) => lines.json().flatten_event(true).try_init(),
         (LogFormat::Text, stamped) => lines.event_format(Lines { stamped }).try_init(),
     };
-    set.map_err(|_| LogError::Twice)
+    set.map(|()| is_stderr).map_err(|_| LogError::Twice)
 }
 
 /// What `auto` stands for here.

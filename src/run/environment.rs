@@ -44,6 +44,9 @@ pub fn environment(
     set("TWITCHER_EVENT", update.event.to_string());
     set("TWITCHER_MZXID", update.version.mzxid.to_string());
     set("TWITCHER_VERSION", update.version.version.to_string());
+    if let Some(child) = &update.child {
+        set("TWITCHER_CHILD", child.clone());
+    }
     set("TWITCHER_RUN_ID", run.to_string());
     set("TWITCHER_ATTEMPT", attempt.to_string());
     all.into_iter().collect()

@@ -15,17 +15,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::minder;
+use crate::run::executable::executable;
 use crate::run::happening::Happening;
 use crate::run::identity::{self, Account, IdentityError};
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
-use crate::run::protocol::{About, DecodeError, End, Ending, Executable, Minded, Report, Request, Start};
+use crate::run::protocol::{
+    About, DecodeError, End, Ending, Executable, FOLDER, Minded, Report, Request, Start,
+};
 use crate::run::start::Run;
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId};
 use crate::watch::update::Update;
 
 /// How long to wait before a minder is started again that did not start: first, and at most.
 const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a stop waits for the record of the last runs, should the disk be slow.
+const LAST_KEPT: Duration = Duration::from_secs(2);
 
 /// Carries out orders and tells how they ended.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub struct Minders {
     /// What was heard while something else was waited for.
     backlog: VecDeque<(u64, Heard)>,
     runs: HashMap<RunId, Known>,
+    /// Runs that have ended and that no record is kept of yet, with who minded them.
+    ended: HashMap<RunId, u64>,
     /// How often the current minder was asked to adopt and has not answered: what it answers says nothing of
     /// what was lost after it was asked.
     unanswered: u32,
@@ -106,10 +113,10 @@ impl Minders {
     /// When none can be started, or one that is there does not answer: what it minds is not known then, and
     /// could be started beside itself.
     pub async fn find(run_dir: &Path, lang: Option<String>) -> Result<(Self, Vec<Adopted>), LinkError> {
-        let folder = run_dir.join(minder::FOLDER);
+        let folder = run_dir.join(FOLDER);
         let at = |error: io::Error| LinkError::Io { path: folder.clone(), error };
         make_private(&folder).map_err(at)?;
-        let executable = minder::executable().map_err(at)?;
+        let executable = executable().map_err(at)?;
         let own_account = tokio::task::spawn_blocking(|| identity::look_up(None, None)).await;
         let own_account =
             own_account.map_err(io::Error::other).and_then(|found| found.map_err(io::Error::other));
@@ -126,6 +133,7 @@ impl Minders {
             heard_from,
             backlog: VecDeque::new(),
             runs: HashMap::new(),
+            ended: HashMap::new(),
             unanswered: 0,
             restart: None,
             preparing: JoinSet::new(),
@@ -155,11 +163,13 @@ impl Minders {
     }
 
     /// Works until `shutdown`, or until nobody gives orders any more. Then children go on, or are ended as
-    /// their timeout would if `stop_children` says so.
+    /// their timeout would if `stop_children` says so. `kept` names the ended runs of which a record is kept:
+    /// the minder may forget them.
     pub async fn run(
         mut self,
         mut orders: mpsc::Receiver<Order>,
         outlets: Outlets,
+        mut kept: mpsc::Receiver<RunId>,
         shutdown: CancellationToken,
         stop_children: bool,
     ) {
@@ -176,6 +186,7 @@ impl Minders {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, &outlets).await,
+                Some(run) = kept.recv() => self.note(run).await,
                 () = sleep_until(restart_at), if !has_minder => self.try_restart().await,
                 Some(prepared) = self.preparing.join_next(), if has_minder => match prepared {
                     Ok(prepared) => {
@@ -197,7 +208,11 @@ impl Minders {
         if stop_children {
             self.end_all(&outlets).await;
         }
-        // Else what was noted last would be told to the next daemon again.
+        drop(outlets);
+        // Else what was kept last would be told to the next daemon again.
+        while let Ok(Some(run)) = timeout(LAST_KEPT, kept.recv()).await {
+            self.note(run).await;
+        }
         for link in std::mem::take(&mut self.links).into_values() {
             link.close().await;
         }
@@ -386,13 +401,18 @@ impl Minders {
     }
 
     async fn hear_end(&mut self, link: u64, end: End, outlets: &Outlets) {
-        let run = end.run;
+        // Until a record is kept of it, the minder is the only one who knows.
+        self.ended.insert(end.run, link);
         // Told twice, when a connection was made anew in between: known once.
-        if self.runs.remove(&run).is_some() {
+        if self.runs.remove(&end.run).is_some() {
             self.tell_minded_end(end, outlets).await;
+        } else {
+            self.note(end.run).await;
         }
-        // Only now: until it is told, the minder is the only one who knows.
-        if let Some(link) = self.links.get(&link) {
+    }
+
+    async fn note(&mut self, run: RunId) {
+        if let Some(link) = self.ended.remove(&run).and_then(|link| self.links.get(&link)) {
             let _ = link.say(&Request::Noted { run }, &[]).await;
         }
     }
@@ -418,6 +438,7 @@ impl Minders {
             // One that was killed has left it.
             let _ = std::fs::remove_file(link.socket());
         }
+        self.ended.retain(|_, link| *link != gone);
         let mut left = 0;
         for known in self.runs.values_mut().filter(|known| known.link == Some(gone)) {
             known.link = None;

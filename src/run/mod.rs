@@ -2,6 +2,7 @@
 //! wanted.
 
 pub mod environment;
+pub mod executable;
 pub mod happening;
 pub mod identity;
 pub mod link;

@@ -24,6 +24,9 @@ use crate::watch::update::{Event, Version};
 /// The number of this protocol.
 pub const PROTOCOL: u32 = 1;
 
+/// The folder of the minders' sockets below the run folder. Each socket is named for its minder's process id.
+pub const FOLDER: &str = "minder";
+
 /// The longest header that is taken, in bytes. A watch file is at most 1 MiB, and JSON escapes a byte with
 /// six at the most.
 pub const MAX_HEADER: usize = 8 << 20;

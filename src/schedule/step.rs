@@ -7,59 +7,24 @@
 //! again. Each run mode is a rule about the one line in which updates wait, so that a definition whose mode
 //! changes needs no rule of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+mod failure;
+mod policy;
+mod state;
+
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::config::spec::{
-    OnDelete, OnFailure, Pacing, Retries, RunMode, RunOnLoad, WatchSpec, WatchType, ZnodePath,
-};
+use self::failure::{AfterFailure, after_failure};
+pub use self::policy::{Policy, Source};
+use self::state::{Job, Settling, State};
+use crate::config::spec::{OnDelete, RunMode, RunOnLoad};
 use crate::schedule::order::RunId;
-use crate::schedule::pace::{retry_delay, splay_of};
 use crate::watch::update::{Event, Update, Version};
 
 /// How many times `settle` an update is held back at the most.
 const SETTLE_AT_MOST: u32 = 10;
-
-/// What of a definition matters to the decisions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    source: Source,
-    run_mode: RunMode,
-    run_on_load: RunOnLoad,
-    on_delete: OnDelete,
-    /// Its `splay` is this host's own part of it.
-    pacing: Pacing,
-    retries: Retries,
-    on_failure: OnFailure,
-}
-
-/// What is watched. Definitions that differ in it have no update in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// The znode.
-    pub znode: ZnodePath,
-    /// What of it.
-    pub watch_type: WatchType,
-}
-
-impl Policy {
-    /// The policy of a definition on the host of this name.
-    #[must_use]
-    pub fn new(spec: &WatchSpec, host: &str) -> Self {
-        let splay = splay_of(spec.pacing.splay, host, spec.name.as_str());
-        Self {
-            source: Source { znode: spec.znode.clone(), watch_type: spec.watch_type },
-            run_mode: spec.run_mode,
-            run_on_load: spec.run_on_load,
-            on_delete: spec.on_delete,
-            pacing: Pacing { splay, ..spec.pacing },
-            retries: spec.retries,
-            on_failure: spec.on_failure,
-        }
-    }
-}
 
 /// A watch, as far as it decides.
 #[derive(Debug)]
@@ -87,39 +52,6 @@ enum Gate {
     /// Its last attempt failed, and `on_failure` is `stop`.
     Stopped,
 }
-
-/// An update that waits until no other one has come for a while.
-#[derive(Debug)]
-struct Settling {
-    update: Update,
-    first: Instant,
-    last: Instant,
-}
-
-/// An update that is to be run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Job {
-    /// Later updates have greater ones. The line is in this order.
-    number: u64,
-    update: Update,
-    attempt: u32,
-    not_before: Instant,
-}
-
-/// Where a watch is.
-#[derive(Debug, Default)]
-enum State {
-    /// Nothing runs and nothing is to be run.
-    #[default]
-    Idle,
-    /// Nothing runs; these, of which there is at least one, are to be run.
-    Waiting(VecDeque<Job>),
-    /// At least one run goes on. More than one also where the run mode was PARALLEL until just now.
-    Running { runs: Runs, waiting: VecDeque<Job> },
-}
-
-/// The runs that go on, with what each of them runs; `None`: an earlier daemon has started it.
-type Runs = BTreeMap<RunId, Option<Job>>;
 
 /// What a watch is told.
 #[derive(Debug)]
@@ -344,11 +276,12 @@ impl Watch {
     fn update(&mut self, now: Instant, mut update: Update) -> Decision {
         let Some(policy) = &self.policy else { return Decision::Nothing };
         let seen = self.seen.replace(update.version);
+        let later = Event::later(policy.source.watch_type);
         match update.event {
             Event::Loaded => match policy.run_on_load {
                 RunOnLoad::Always => {}
                 // What was written while the definition changed is an update like any other.
-                _ if seen.is_some_and(|seen| seen != update.version) => update.event = Event::Changed,
+                _ if seen.is_some_and(|seen| seen != update.version) => update.event = later,
                 _ if seen.is_some() => return Decision::Dropped(Reason::OnLoad),
                 RunOnLoad::IfChanged if self.applied != Some(update.version) => {}
                 // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
@@ -356,14 +289,14 @@ impl Watch {
                     if matches!(policy.run_mode, RunMode::Queue { .. })
                         && self.applied.is_some_and(|applied| applied != update.version) =>
                 {
-                    update.event = Event::Changed;
+                    update.event = later;
                 }
                 RunOnLoad::IfChanged | RunOnLoad::Never => return Decision::Dropped(Reason::OnLoad),
             },
             Event::Deleted if policy.on_delete == OnDelete::Ignore => {
                 return Decision::Dropped(Reason::OnDelete);
             }
-            Event::Created | Event::Changed | Event::Deleted => {}
+            Event::Created | Event::Changed | Event::Deleted | Event::Children => {}
         }
         let notify = match (&self.state, policy.run_mode) {
             (State::Running { .. }, RunMode::Discard) => return Decision::Dropped(Reason::Discarded),
@@ -457,61 +390,9 @@ impl Watch {
     }
 }
 
-/// What is done after a run has failed.
-enum AfterFailure {
-    Retry { after: Duration, job: Job },
-    Stop,
-    GoOn,
-}
-
-/// `job` is `None` where an earlier daemon started the run: its contents are not known, and it is not tried
-/// again.
-fn after_failure(
-    policy: &Policy,
-    job: Option<Job>,
-    is_newest: bool,
-    run: RunId,
-    now: Instant,
-) -> AfterFailure {
-    let is_parallel = matches!(policy.run_mode, RunMode::Parallel { .. });
-    if !is_newest && !is_parallel {
-        // What is newer is a new beginning, not the end of this one's attempts.
-        return AfterFailure::GoOn;
-    }
-    match (job, policy.on_failure) {
-        (Some(job), _) if job.attempt <= policy.retries.count => {
-            let Retries { delay, max_delay, .. } = policy.retries;
-            let after = retry_delay(delay, max_delay, job.attempt, run.as_u64());
-            let attempt = job.attempt.saturating_add(1);
-            AfterFailure::Retry { after, job: Job { attempt, not_before: now + after, ..job } }
-        }
-        (_, OnFailure::Stop) => AfterFailure::Stop,
-        (_, OnFailure::Keep) => AfterFailure::GoOn,
-    }
-}
-
 impl Default for Watch {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl State {
-    fn of(runs: Runs, waiting: VecDeque<Job>) -> Self {
-        match (runs.is_empty(), waiting.is_empty()) {
-            (true, true) => Self::Idle,
-            (true, false) => Self::Waiting(waiting),
-            (false, _) => Self::Running { runs, waiting },
-        }
-    }
-
-    /// What runs and what waits; `Idle` is left behind.
-    fn take(&mut self) -> (Runs, VecDeque<Job>) {
-        match std::mem::take(self) {
-            Self::Idle => Default::default(),
-            Self::Waiting(waiting) => (Runs::new(), waiting),
-            Self::Running { runs, waiting } => (runs, waiting),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use zookeeper_client::{Acls, CreateMode, Error as Zk};
 
 use super::backoff::{Backoff, random};
+use super::ensemble::{Ensemble, NotConnected};
 use super::failure::Failure;
 use super::session;
 use super::update::Version;
@@ -27,7 +28,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Dura
 #[derive(Debug)]
 pub struct Client {
     inner: zookeeper_client::Client,
-    servers: String,
+    ensemble: Ensemble,
     time: Duration,
     deadline: Instant,
 }
@@ -38,33 +39,33 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `Unreachable`, or at once `BadServers` and `Refused`.
-    pub async fn connect(servers: &str, time: Duration) -> Result<Self, Failure> {
+    /// `Unreachable`, or at once `Files`, `BadServers` and `Refused`.
+    pub async fn connect(ensemble: &Ensemble, time: Duration) -> Result<Self, Failure> {
         let deadline = Instant::now() + time;
         // Two fifths of it are what the library gives each server to answer.
         let session_timeout = time.clamp(SESSION_TIMEOUTS.0, SESSION_TIMEOUTS.1);
-        let mut why = "no server answers".to_owned();
+        let servers = ensemble.servers.clone();
+        let mut why = ensemble.explain(&Zk::NoHosts);
         let mut failures = 0;
         loop {
             let connector = zookeeper_client::Client::connector().with_session_timeout(session_timeout);
-            let error = match timeout_at(deadline, connector.with_fail_eagerly().connect(servers)).await {
+            let error = match timeout_at(deadline, ensemble.connect(connector.with_fail_eagerly())).await {
                 Ok(Ok(inner)) => {
-                    return Ok(Self { inner, servers: servers.to_owned(), time, deadline });
+                    return Ok(Self { inner, ensemble: ensemble.clone(), time, deadline });
                 }
-                Ok(Err(error)) => error,
-                Err(_) => return Err(unreachable(servers, time, why)),
+                Ok(Err(NotConnected::Files(why))) => return Err(Failure::Files { why }),
+                Ok(Err(NotConnected::Zk(error))) => error,
+                Err(_) => return Err(unreachable(&servers, time, why)),
             };
             match error {
-                Zk::BadArguments(_) => {
-                    return Err(Failure::BadServers { servers: servers.to_owned(), why: error.to_string() });
-                }
-                Zk::AuthFailed => return Err(Failure::Refused { servers: servers.to_owned() }),
-                Zk::NoHosts => {}
+                Zk::BadArguments(_) => return Err(Failure::BadServers { servers, why: error.to_string() }),
+                Zk::AuthFailed => return Err(Failure::Refused { servers }),
+                Zk::NoHosts => why = ensemble.explain(&error),
                 other => why = other.to_string(),
             }
             let next = Instant::now() + BACKOFF.delay(failures, random());
             if next >= deadline {
-                return Err(unreachable(servers, time, why));
+                return Err(unreachable(&servers, time, why));
             }
             sleep_until(next).await;
             failures += 1;
@@ -165,25 +166,25 @@ impl Client {
             let error = match timeout_at(self.deadline, ask()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => error,
-                Err(_) => return Err(unreachable(&self.servers, self.time, why)),
+                Err(_) => return Err(unreachable(&self.ensemble.servers, self.time, why)),
             };
             let znode = || znode.clone();
             match error {
                 Zk::NoNode => return Err(Failure::Missing { znode: znode() }),
                 Zk::NoAuth | Zk::InvalidAcl => return Err(Failure::Denied { znode: znode() }),
-                Zk::AuthFailed => return Err(Failure::Refused { servers: self.servers.clone() }),
+                Zk::AuthFailed => return Err(Failure::Refused { servers: self.ensemble.servers.clone() }),
                 Zk::ConnectionLoss | Zk::Custom(_) if request > SERVER_BYTES => {
                     return Err(Failure::TooLong { znode: znode(), length: request });
                 }
                 Zk::ConnectionLoss | Zk::Custom(_) | Zk::Timeout | Zk::Throttled => why = error.to_string(),
                 Zk::SessionExpired | Zk::ClientClosed | Zk::SessionMoved => {
-                    return Err(unreachable(&self.servers, self.time, error.to_string()));
+                    return Err(unreachable(&self.ensemble.servers, self.time, error.to_string()));
                 }
                 source => return Err(Failure::Other { znode: znode(), source }),
             }
             let next = Instant::now() + BACKOFF.delay(failures, random());
             if next >= self.deadline {
-                return Err(unreachable(&self.servers, self.time, why));
+                return Err(unreachable(&self.ensemble.servers, self.time, why));
             }
             sleep_until(next).await;
             failures += 1;

@@ -1,8 +1,12 @@
 //! How things stand with ZooKeeper, published and said: a line in the log when that changes, and none
 //! while it stays as it is. Asks nothing of ZooKeeper itself.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use tokio::sync::watch;
+
+use super::ensemble::Ensemble;
 
 /// How things stand with ZooKeeper; for `status` and readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +35,10 @@ pub enum Connection {
 pub enum Trouble {
     /// No server answers, or none is ready to serve.
     Unreachable,
-    /// The credentials are refused.
+    /// The credentials are refused, or asked for where there are none.
     Refused,
+    /// The files of credentials or certificates cannot be used.
+    Files,
     /// The connect string is not one.
     BadServers,
 }
@@ -41,6 +47,7 @@ pub enum Trouble {
 #[derive(Debug)]
 pub struct Announcer {
     servers: String,
+    credentials: Option<PathBuf>,
     connection: watch::Sender<Connection>,
     /// The session of the last connection, zero before the first.
     session: i64,
@@ -51,8 +58,9 @@ pub struct Announcer {
 impl Announcer {
     /// Says nothing yet. `connection` should say `Connecting`.
     #[must_use]
-    pub fn new(servers: String, connection: watch::Sender<Connection>) -> Self {
-        Self { servers, connection, session: 0, said: None }
+    pub fn new(ensemble: &Ensemble, connection: watch::Sender<Connection>) -> Self {
+        let Ensemble { servers, credentials, tls: _ } = ensemble.clone();
+        Self { servers, credentials, connection, session: 0, said: None }
     }
 
     /// A session could not be made; it is tried again.
@@ -66,9 +74,18 @@ impl Announcer {
             Trouble::Unreachable => {
                 tracing::warn!("cannot reach ZooKeeper at '{servers}': {why}; trying until it answers");
             }
-            Trouble::Refused => {
+            Trouble::Refused => match &self.credentials {
+                Some(path) => tracing::error!(
+                    "ZooKeeper at '{servers}' refuses the credentials in {}; trying until it takes them",
+                    path.display()
+                ),
+                None => tracing::error!(
+                    "ZooKeeper at '{servers}' asks for credentials, and no credentials_file is set; trying until it takes none"
+                ),
+            },
+            Trouble::Files => {
                 tracing::error!(
-                    "ZooKeeper at '{servers}' refuses the credentials; trying until it takes them"
+                    "no session with ZooKeeper at '{servers}': {why}; trying until it can be used"
                 );
             }
             Trouble::BadServers => {

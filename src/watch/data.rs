@@ -1,53 +1,25 @@
-//! Looks at the contents of a znode and leaves a watch on it. Knows nothing of who wants to know.
+//! Looks at the contents of a znode.
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use zookeeper_client::{Client, Error, OneshotWatcher, Stat};
+use zookeeper_client::{Client, Error};
 
-use super::follow::Look;
-use super::seen::Sight;
+use super::look::{Found, Look, find};
+use super::seen::{Mark, Sight};
 use super::update::Version;
 
-/// Reads and arms in one request, so that nothing can happen in between. Where there is nothing to read,
-/// arms a watch that tells when there is.
+/// Reads the contents, and arms what tells of the next ones.
 ///
 /// # Errors
 ///
 /// Those of the client that say nothing of the znode: the look is to be tried again.
 pub async fn look(client: &Client, znode: &str, requests: &Semaphore) -> Result<Look, Error> {
-    // Held until the next read is armed: dropping it sooner would ask the server to forget the watches on
-    // this znode while another is being made.
-    let mut _held: Option<OneshotWatcher> = None;
-    loop {
-        let read = {
-            let _permit = requests.acquire().await;
-            client.get_and_watch_data(znode).await
-        };
-        let denied = match read {
-            Ok((contents, stat, watcher)) => {
-                let sight = Sight::Present { version: version(&stat), contents: Bytes::from(contents) };
-                return Ok(Look { sight, watcher: Some(watcher) });
-            }
-            Err(Error::NoNode) => false,
-            Err(Error::NoAuth) => true,
-            Err(error) => return Err(error),
-        };
-        let exists = {
-            let _permit = requests.acquire().await;
-            client.check_and_watch_stat(znode).await
-        };
-        match exists {
-            Ok((None, watcher)) => return Ok(Look { sight: Sight::Absent, watcher: Some(watcher) }),
-            // Created since the read.
-            Ok((Some(_), watcher)) if !denied => _held = Some(watcher),
-            Ok((Some(_), watcher)) => return Ok(Look { sight: Sight::Unreadable, watcher: Some(watcher) }),
-            // Newer servers ask the ACL of the parent before they say whether a znode is there.
-            Err(Error::NoAuth) => return Ok(Look { sight: Sight::Unreadable, watcher: None }),
-            Err(error) => return Err(error),
+    Ok(match find(client, znode, requests, || client.get_and_watch_data(znode)).await? {
+        Found::There(contents, stat, watcher) => {
+            let version = Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version };
+            let sight = Sight::Present { version, contents: Bytes::from(contents), mark: Mark::Data };
+            Look::of(sight, watcher)
         }
-    }
-}
-
-fn version(stat: &Stat) -> Version {
-    Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version }
+        Found::Other(look) => look,
+    })
 }

@@ -32,8 +32,18 @@ pub enum Failure {
         /// What is wrong with it.
         why: String,
     },
-    /// The server refuses the credentials of the session.
-    #[error("ZooKeeper at '{servers}' refuses the credentials")]
+    /// The credentials or certificates cannot be used.
+    #[error(
+        "{why}\nhelp: name settings of your own with --config, or only the servers with --zkservers to go without"
+    )]
+    Files {
+        /// Which file, and what is wrong with it.
+        why: String,
+    },
+    /// The server refuses the credentials of the session, or asks for some where there are none.
+    #[error(
+        "ZooKeeper at '{servers}' refuses the credentials\nhelp: name settings with other ones with --config"
+    )]
     Refused {
         /// The connect string.
         servers: String,
@@ -83,7 +93,7 @@ impl Failure {
             | Self::Refused { .. }
             | Self::Denied { .. }
             | Self::Other { .. } => true,
-            Self::Missing { .. } | Self::TooLong { .. } => false,
+            Self::Files { .. } | Self::Missing { .. } | Self::TooLong { .. } => false,
         }
     }
 }

@@ -8,23 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use zookeeper_client::{Client, Error, OneshotWatcher, WatchedEvent};
+use zookeeper_client::{Client, Error, WatchedEvent};
 
 use super::backoff::{Backoff, random};
-use super::data;
-use super::seen::Sight;
+use super::look::Look;
+use super::seen::{Mark, Newest, Sight};
 use super::session::Session;
 use super::subscriptions::Target;
+use super::{children, data, newest};
 use crate::config::spec::WatchType;
-
-/// One look at a target, and what tells when the next is due.
-#[derive(Debug)]
-pub struct Look {
-    /// What was found.
-    pub sight: Sight,
-    /// `None`: nothing could be armed.
-    pub watcher: Option<OneshotWatcher>,
-}
 
 /// What a loop works with.
 #[derive(Debug)]
@@ -38,7 +30,9 @@ pub struct Following {
     /// A permit for each request in flight, over all loops: the library's queue has no bound, and a server
     /// has other clients.
     pub requests: Arc<Semaphore>,
-    /// Asks for a look.
+    /// How long until the next look at what may not be read: a change of an ACL fires no watch.
+    pub look_again: Duration,
+    /// Asks for a look that tells what there is, whether it is new or not.
     pub nudge: Arc<Notify>,
     /// Where sights go, with the id of this task.
     pub sights: mpsc::Sender<(tokio::task::Id, Sight)>,
@@ -46,9 +40,6 @@ pub struct Following {
 
 /// A read that failed has no watch to wait for.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };
-
-/// A change of an ACL fires no watch.
-const DENIED: Duration = Duration::from_secs(60);
 
 /// Follows a target through all sessions, until it is aborted.
 pub async fn follow(mut following: Following) {
@@ -81,22 +72,24 @@ async fn follow_through_session(
     following: &Following,
     unsaid: &mut bool,
 ) {
-    // The watch that is armed lives until the one that takes its place is: see `data::look`.
+    // The watch that is armed lives until the one that takes its place is: see `look::find`.
     let mut armed: Option<Armed> = None;
+    // What need not be read again. Another session reads it once more: the history may be another one.
+    let mut last: Option<Newest> = None;
     loop {
-        let look = look_until_it_succeeds(client, following).await;
-        let again = match (&look.sight, *unsaid) {
-            (Sight::Unreadable, true) => {
-                tracing::warn!(
-                    "ZooKeeper does not allow {} to be read; looking again every {} s",
-                    following.target.znode,
-                    DENIED.as_secs()
-                );
-                *unsaid = false;
-                Some(DENIED)
+        let look = look_until_it_succeeds(client, following, last.as_ref()).await;
+        let again = match &look.sight {
+            Some(Sight::Unreadable) => {
+                if std::mem::replace(unsaid, false) {
+                    tracing::warn!(
+                        "ZooKeeper does not allow {} to be read; looking again every {} s",
+                        following.target.znode,
+                        following.look_again.as_secs_f64()
+                    );
+                }
+                Some(following.look_again)
             }
-            (Sight::Unreadable, false) => Some(DENIED),
-            (Sight::Present { .. } | Sight::Absent, _) => {
+            Some(Sight::Present { .. } | Sight::Childless | Sight::Absent) | None => {
                 *unsaid = true;
                 None
             }
@@ -105,8 +98,13 @@ async fn follow_through_session(
             Some(watcher) => Box::pin(watcher.changed()),
             None => Box::pin(pending()),
         });
-        if following.sights.send((id, look.sight)).await.is_err() {
-            return;
+        if let Some(sight) = look.sight {
+            if let Sight::Present { mark: Mark::Newest(newest), .. } = &sight {
+                last = Some(newest.clone());
+            }
+            if following.sights.send((id, sight)).await.is_err() {
+                return;
+            }
         }
         tokio::select! {
             event = fired => {
@@ -115,7 +113,7 @@ async fn follow_through_session(
                     pending::<()>().await;
                 }
             }
-            () = following.nudge.notified() => {}
+            () = following.nudge.notified() => last = None,
             () = maybe_sleep(again) => {}
         }
     }
@@ -123,12 +121,15 @@ async fn follow_through_session(
 
 type Armed = Pin<Box<dyn Future<Output = WatchedEvent> + Send>>;
 
-async fn look_until_it_succeeds(client: &Client, following: &Following) -> Look {
+async fn look_until_it_succeeds(client: &Client, following: &Following, last: Option<&Newest>) -> Look {
     let znode = following.target.znode.as_str();
+    let requests = &following.requests;
     let mut failures = 0;
     loop {
         let look = match following.target.watch_type {
-            WatchType::Data => data::look(client, znode, &following.requests).await,
+            WatchType::Data => data::look(client, znode, requests).await,
+            WatchType::Children => children::look(client, znode, requests).await,
+            WatchType::NewestChild => newest::look(client, znode, requests, last).await,
         };
         match look {
             Ok(look) => return look,

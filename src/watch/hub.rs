@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -11,9 +12,10 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
+use super::ensemble::Ensemble;
 use super::follow::{Following, follow};
 use super::seen::Sight;
-use super::session::{Ensemble, Ports, Session, keep};
+use super::session::{Ports, Session, keep};
 use super::subscriptions::{Looked, Paths, Subscriptions, Target};
 use super::update::Notice;
 use crate::config::changes::Change;
@@ -23,6 +25,17 @@ const REQUESTS: usize = 100;
 
 /// How many sights may wait, each with up to a megabyte of contents.
 const SIGHTS: usize = 16;
+
+/// What the hub goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Which ensemble, and how it is reached.
+    pub ensemble: Ensemble,
+    /// What is asked of the server for each session.
+    pub session_timeout: Duration,
+    /// How often it looks at what it may not read: a change of an ACL fires no watch.
+    pub look_again: Duration,
+}
 
 /// Where the hub tells how things stand.
 #[derive(Debug)]
@@ -51,13 +64,13 @@ pub fn reports() -> (Reports, Readings) {
 /// Watches what the changes say, until `shutdown` or until nobody takes the notices any more, and closes
 /// the session. No state of ZooKeeper ends it: without an ensemble it waits for one.
 pub async fn run(
-    ensemble: Ensemble,
+    options: Options,
     mut changes: mpsc::Receiver<Vec<Change>>,
     notices: mpsc::Sender<Notice>,
     reports: Reports,
     shutdown: CancellationToken,
 ) {
-    let (mut hub, mut sights) = Hub::new(ensemble, reports);
+    let (mut hub, mut sights) = Hub::new(options, reports);
     let working = async {
         let mut defining = true;
         loop {
@@ -104,6 +117,7 @@ struct Hub {
     looked: watch::Sender<Looked>,
     keeper: JoinHandle<()>,
     stop_keeper: CancellationToken,
+    look_again: Duration,
 }
 
 struct Followed {
@@ -112,7 +126,7 @@ struct Followed {
 }
 
 impl Hub {
-    fn new(ensemble: Ensemble, reports: Reports) -> (Self, mpsc::Receiver<(Id, Sight)>) {
+    fn new(options: Options, reports: Reports) -> (Self, mpsc::Receiver<(Id, Sight)>) {
         let (sights, sights_out) = mpsc::channel(SIGHTS);
         let (session, sessions) = watch::channel(None);
         let (dead, dead_out) = watch::channel(0);
@@ -131,8 +145,9 @@ impl Hub {
             dead,
             paths,
             looked: reports.looked,
-            keeper: tokio::spawn(keep(ensemble, ports, stop_keeper.clone())),
+            keeper: tokio::spawn(keep(options.ensemble, options.session_timeout, ports, stop_keeper.clone())),
             stop_keeper,
+            look_again: options.look_again,
         };
         (hub, sights_out)
     }
@@ -171,6 +186,7 @@ impl Hub {
             sessions: self.sessions.clone(),
             after: *self.dead.borrow(),
             requests: Arc::clone(&self.requests),
+            look_again: self.look_again,
             nudge: Arc::clone(&nudge),
             sights: self.sights.clone(),
         }));

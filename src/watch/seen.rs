@@ -2,26 +2,71 @@
 
 use bytes::Bytes;
 
+use super::sequence::Sequence;
 use super::update::{Event, Update, Version};
 
 /// What one look at a znode found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sight {
-    /// It is there.
+    /// What is watched is there.
     Present {
         /// Which state of it was read.
         version: Version,
-        /// Its contents in that state.
+        /// What a run is given of it.
         contents: Bytes,
+        /// What tells this state from another.
+        mark: Mark,
     },
+    /// The znode is there, without the child that is watched.
+    Childless,
     /// It is not there.
     Absent,
     /// It may not be read: its ACL does not allow it.
     Unreadable,
 }
 
+/// What makes a state another one than the last, by the type of the watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// The zxids: a write of the same bytes counts.
+    Data,
+    /// The names of the children, sorted, a line each. The zxids do not count, since they also differ after
+    /// a child was deleted and made again.
+    Children(Bytes),
+    /// The number of the newest child.
+    Newest(Newest),
+}
+
+/// The newest child, and where in the life of its parent it was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// Its name.
+    pub child: String,
+    /// The number at the end of its name.
+    pub number: Sequence,
+    /// The zxid that made the parent. Another parent begins to count anew.
+    pub parent: i64,
+    /// The parent's `cversion`: every change of its children raises it, so that it falls only when an
+    /// ensemble was restored from a backup.
+    pub changes: i32,
+}
+
+impl Newest {
+    /// Whether it comes after this one in another history than this one's: the numbers tell nothing.
+    #[must_use]
+    pub fn is_of_another_history(&self, next: &Self) -> bool {
+        self.parent != next.parent || next.changes.wrapping_sub(self.changes) < 0
+    }
+
+    /// Whether this one may be an update to who has seen `self`.
+    #[must_use]
+    pub fn is_succeeded_by(&self, next: &Self) -> bool {
+        self.is_of_another_history(next) || next.number.is_after(self.number)
+    }
+}
+
 /// What a watch was last told of its znode, under its current definition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Seen {
     /// Nothing yet.
     #[default]
@@ -29,7 +74,7 @@ pub enum Seen {
     /// That it is not there.
     Absent,
     /// That it is there, in this state.
-    Present(Version),
+    Present(Version, Mark),
 }
 
 /// What a watch is to be told.
@@ -44,136 +89,72 @@ pub enum News {
 impl Seen {
     /// What a look tells a watch that has seen this, and what it has seen then. `None`: nothing new.
     ///
-    /// A state is new when its zxids are *different*, not when they are higher: an ensemble that was
-    /// restored from a backup goes back in time. A znode that was deleted and made again between two
-    /// looks is one update, `Created`.
+    /// A state is new when it is *different*, not when its zxids are higher: an ensemble that was restored
+    /// from a backup goes back in time. Only the number of a newest child has to rise. A znode that was
+    /// deleted and made again between two looks is one update, `Created`.
     #[must_use]
     pub fn compare(self, sight: &Sight) -> (Self, Option<News>) {
         match (self, sight) {
             (seen, Sight::Unreadable) => (seen, None),
-            (Self::Nothing, Sight::Absent) => (Self::Absent, Some(News::Missing)),
-            (Self::Absent, Sight::Absent) => (Self::Absent, None),
-            (Self::Present(version), Sight::Absent) => {
-                let update = Update { event: Event::Deleted, version, contents: Bytes::new() };
+            (Self::Nothing, Sight::Absent | Sight::Childless) => (Self::Absent, Some(News::Missing)),
+            (Self::Absent, Sight::Absent | Sight::Childless) => (Self::Absent, None),
+            // The numbers go on where they were.
+            (seen @ Self::Present(..), Sight::Childless) => (seen, None),
+            (Self::Present(version, _), Sight::Absent) => {
+                let update = Update { event: Event::Deleted, version, contents: Bytes::new(), child: None };
                 (Self::Absent, Some(News::Update(update)))
             }
-            (seen, Sight::Present { version, contents }) => {
-                let news = seen.event(*version).map(|event| {
-                    News::Update(Update { event, version: *version, contents: contents.clone() })
-                });
-                (Self::Present(*version), news)
-            }
+            (seen, Sight::Present { version, contents, mark }) => match seen.event(*version, mark) {
+                Some(event) => {
+                    let child = match mark {
+                        Mark::Newest(newest) => Some(newest.child.clone()),
+                        Mark::Data | Mark::Children(_) => None,
+                    };
+                    let update = Update { event, version: *version, contents: contents.clone(), child };
+                    (Self::Present(*version, mark.clone()), Some(News::Update(update)))
+                }
+                None => (seen.without_news(*version, mark), None),
+            },
         }
     }
 
-    fn event(self, now: Version) -> Option<Event> {
-        match self {
-            Self::Nothing => Some(Event::Loaded),
-            Self::Absent => Some(Event::Created),
-            Self::Present(before) if before.czxid != now.czxid => Some(Event::Created),
-            Self::Present(before) if before.mzxid != now.mzxid => Some(Event::Changed),
-            Self::Present(_) => None,
+    fn event(&self, now: Version, mark: &Mark) -> Option<Event> {
+        let (before, old) = match self {
+            Self::Nothing => return Some(Event::Loaded),
+            Self::Absent => return Some(Event::Created),
+            Self::Present(before, old) => (before, old),
+        };
+        match (old, mark) {
+            (Mark::Data, Mark::Data) if before.czxid != now.czxid => Some(Event::Created),
+            (Mark::Data, Mark::Data) => (before.mzxid != now.mzxid).then_some(Event::Changed),
+            (Mark::Children(old), Mark::Children(new)) if old == new => None,
+            (Mark::Children(_), Mark::Children(_)) if before.czxid != now.czxid => Some(Event::Created),
+            (Mark::Children(_), Mark::Children(_)) => Some(Event::Children),
+            (Mark::Newest(old), Mark::Newest(new)) if old.parent != new.parent => Some(Event::Created),
+            (Mark::Newest(old), Mark::Newest(new)) if old.is_of_another_history(new) => {
+                (before.czxid != now.czxid).then_some(Event::Changed)
+            }
+            (Mark::Newest(old), Mark::Newest(new)) => {
+                new.number.is_after(old.number).then_some(Event::Changed)
+            }
+            // Another type is another definition.
+            (Mark::Data, Mark::Children(_) | Mark::Newest(_))
+            | (Mark::Children(_), Mark::Data | Mark::Newest(_))
+            | (Mark::Newest(_), Mark::Data | Mark::Children(_)) => Some(Event::Loaded),
+        }
+    }
+
+    /// What was seen, after a look in which nothing is new.
+    fn without_news(self, now: Version, mark: &Mark) -> Self {
+        match (self, mark) {
+            // An older child may be the newest for now. The number to be exceeded stays, the history goes on.
+            (Self::Present(version, Mark::Newest(highest)), Mark::Newest(new)) => {
+                Self::Present(version, Mark::Newest(Newest { changes: new.changes, ..highest }))
+            }
+            (Self::Nothing | Self::Absent | Self::Present(..), _) => Self::Present(now, mark.clone()),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn version(czxid: i64, mzxid: i64) -> Version {
-        Version { czxid, mzxid, version: 0 }
-    }
-
-    fn present(czxid: i64, mzxid: i64) -> Sight {
-        Sight::Present { version: version(czxid, mzxid), contents: Bytes::from_static(b"x") }
-    }
-
-    fn event(seen: Seen, sight: &Sight) -> Option<Event> {
-        match seen.compare(sight).1 {
-            Some(News::Update(update)) => Some(update.event),
-            Some(News::Missing) | None => None,
-        }
-    }
-
-    #[test]
-    fn the_first_look_is_loaded_or_missing() {
-        assert_eq!(event(Seen::Nothing, &present(1, 1)), Some(Event::Loaded));
-        assert_eq!(Seen::Nothing.compare(&Sight::Absent), (Seen::Absent, Some(News::Missing)));
-    }
-
-    #[test]
-    fn p3_an_equal_state_is_silence() {
-        let seen = Seen::Present(version(1, 5));
-        assert_eq!(seen.compare(&present(1, 5)), (seen, None));
-        assert_eq!(Seen::Absent.compare(&Sight::Absent), (Seen::Absent, None));
-    }
-
-    #[test]
-    fn a_write_is_changed_and_a_new_znode_created() {
-        let seen = Seen::Present(version(3, 5));
-        assert_eq!(event(seen, &present(3, 6)), Some(Event::Changed));
-        assert_eq!(event(seen, &present(9, 9)), Some(Event::Created));
-        assert_eq!(event(Seen::Absent, &present(9, 9)), Some(Event::Created));
-    }
-
-    #[test]
-    fn a_state_from_a_restored_backup_is_new_though_its_zxid_is_lower() {
-        assert_eq!(event(Seen::Present(version(3, 9)), &present(3, 4)), Some(Event::Changed));
-        assert_eq!(event(Seen::Present(version(3, 9)), &present(2, 9)), Some(Event::Created));
-    }
-
-    #[test]
-    fn a_deletion_carries_the_last_version_and_no_contents() {
-        let (seen, news) = Seen::Present(version(3, 5)).compare(&Sight::Absent);
-        let update = Update { event: Event::Deleted, version: version(3, 5), contents: Bytes::new() };
-        assert_eq!((seen, news), (Seen::Absent, Some(News::Update(update))));
-    }
-
-    #[test]
-    fn what_may_not_be_read_changes_nothing() {
-        for seen in [Seen::Nothing, Seen::Absent, Seen::Present(version(1, 2))] {
-            assert_eq!(seen.compare(&Sight::Unreadable), (seen, None));
-        }
-    }
-
-    fn sights() -> impl Strategy<Value = Vec<Sight>> {
-        let sight = prop_oneof![
-            Just(Sight::Absent),
-            Just(Sight::Unreadable),
-            (0..3_i64, 0..3_i64).prop_map(|(czxid, mzxid)| present(czxid, mzxid)),
-        ];
-        prop::collection::vec(sight, 0..12)
-    }
-
-    proptest! {
-        /// Whoever only listens to the news knows at each moment what was last seen (P1), and hears
-        /// nothing twice (P3).
-        #[test]
-        fn the_news_alone_tell_the_state(sights in sights()) {
-            let mut seen = Seen::Nothing;
-            let mut told: Option<Option<Version>> = None;
-            let mut real: Option<Option<Version>> = None;
-            for sight in &sights {
-                let before = told;
-                let (next, news) = seen.compare(sight);
-                match &news {
-                    None => {}
-                    Some(News::Missing) => told = Some(None),
-                    Some(News::Update(update)) if update.event == Event::Deleted => told = Some(None),
-                    Some(News::Update(update)) => told = Some(Some(update.version)),
-                }
-                match sight {
-                    Sight::Unreadable => {}
-                    Sight::Absent => real = Some(None),
-                    Sight::Present { version, .. } => real = Some(Some(*version)),
-                }
-                prop_assert_eq!(told, real);
-                prop_assert_eq!(news.is_some(), told != before);
-                seen = next;
-            }
-        }
-    }
-}
+mod tests;

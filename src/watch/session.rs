@@ -10,16 +10,8 @@ use zookeeper_client::{Client, Error, SessionState, StateWatcher};
 
 use super::backoff::{Backoff, random};
 use super::connection::{Announcer, Connection, Trouble};
+use super::ensemble::{Ensemble, NotConnected};
 use super::subscriptions::Paths;
-
-/// Which ensemble, and how its sessions are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ensemble {
-    /// The connect string: `host:port` separated by commas, and a chroot after the last one.
-    pub servers: String,
-    /// What is asked of the server, which has bounds of its own: 2 to 20 of its ticks by default.
-    pub session_timeout: Duration,
-}
 
 /// A live session.
 #[derive(Debug, Clone)]
@@ -65,13 +57,21 @@ enum End {
 
 /// Keeps a session until `shutdown`, and closes it then, so that the server drops it at once. Whoever
 /// holds a clone of the client must have let go of it by then.
-pub async fn keep(ensemble: Ensemble, mut ports: Ports, shutdown: CancellationToken) {
-    let mut announcer = Announcer::new(ensemble.servers.clone(), ports.connection.clone());
+///
+/// `session_timeout` is what is asked of the server, which has bounds of its own: 2 to 20 of its ticks by
+/// default.
+pub async fn keep(
+    ensemble: Ensemble,
+    session_timeout: Duration,
+    mut ports: Ports,
+    shutdown: CancellationToken,
+) {
+    let mut announcer = Announcer::new(&ensemble, ports.connection.clone());
     let mut failures = 0;
     let mut number = 0;
     loop {
         let opened = tokio::select! {
-            opened = open(&ensemble) => opened,
+            opened = open(&ensemble, session_timeout) => opened,
             () = shutdown.cancelled() => return,
         };
         match opened {
@@ -103,28 +103,30 @@ pub async fn keep(ensemble: Ensemble, mut ports: Ports, shutdown: CancellationTo
 
 /// Makes a session whose reads are not older than what any server had acknowledged before: the server
 /// that it is with may lag behind the one that an earlier session was with.
-async fn open(ensemble: &Ensemble) -> Result<Client, (Trouble, String)> {
-    let Ensemble { servers, session_timeout } = ensemble.clone();
+async fn open(ensemble: &Ensemble, session_timeout: Duration) -> Result<Client, (Trouble, String)> {
+    let asked = ensemble.clone();
     // A task of its own: if the library panics, that is one failure more, and no end of the daemon.
     let mut task = JoinSet::new();
     task.spawn(async move {
         let connector = Client::connector().with_session_timeout(session_timeout);
         // One round over the servers, since the library's own delays are the same for everyone.
-        let client = connector.with_fail_eagerly().connect(&servers).await?;
+        let client = asked.connect(connector.with_fail_eagerly()).await?;
         client.sync("/").await?;
         if client.check_stat("/").await?.is_none() {
             tracing::warn!(
-                "ZooKeeper has no {}, the chroot in '{servers}': all that is watched is missing until it is made",
-                client.path()
+                "ZooKeeper has no {}, the chroot in '{}': all that is watched is missing until it is made",
+                client.path(),
+                asked.servers
             );
         }
-        Ok::<_, Error>(client)
+        Ok::<_, NotConnected>(client)
     });
     // A server that takes the connection and then says nothing.
     let deadline = 3 * session_timeout.max(Duration::from_secs(1));
     match tokio::time::timeout(deadline, task.join_next()).await {
         Ok(Some(Ok(Ok(client)))) => Ok(client),
-        Ok(Some(Ok(Err(error)))) => Err((trouble(&error), why(&error))),
+        Ok(Some(Ok(Err(NotConnected::Files(why))))) => Err((Trouble::Files, why)),
+        Ok(Some(Ok(Err(NotConnected::Zk(error))))) => Err((trouble(&error), ensemble.explain(&error))),
         Ok(Some(Err(panic))) => Err((Trouble::Unreachable, panic.to_string())),
         Ok(None) | Err(_) => Err((Trouble::Unreachable, "no answer".to_owned())),
     }
@@ -183,13 +185,5 @@ fn trouble(error: &Error) -> Trouble {
         Error::AuthFailed | Error::NoAuth => Trouble::Refused,
         Error::BadArguments(_) => Trouble::BadServers,
         _ => Trouble::Unreachable,
-    }
-}
-
-/// With `fail_eagerly` a round over the servers that came to nothing is `NoHosts`.
-fn why(error: &Error) -> String {
-    match error {
-        Error::NoHosts => "no server answers".to_owned(),
-        other => other.to_string(),
     }
 }

@@ -136,7 +136,7 @@ impl Subscriptions {
         let mut notices = Vec::new();
         for name in &followers.names {
             let Some(watch) = self.watches.get_mut(name) else { continue };
-            let (seen, news) = watch.seen.compare(sight);
+            let (seen, news) = std::mem::take(&mut watch.seen).compare(sight);
             watch.seen = seen;
             notices.extend(news.map(|news| match news {
                 News::Missing => Notice::Missing(name.clone()),

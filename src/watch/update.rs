@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::config::spec::{WatchName, WatchSpec};
+use crate::config::spec::{WatchName, WatchSpec, WatchType};
 
 /// What reaches the scheduler, in the order in which it became true.
 ///
@@ -34,9 +34,17 @@ pub struct Update {
     pub version: Version,
     /// What goes to the child's stdin. Empty after a deletion.
     pub contents: Bytes,
+    /// The name of the child whose contents these are, where it is the newest child that is watched. None
+    /// after a deletion.
+    pub child: Option<String>,
 }
 
-/// What tells one state of a znode from another.
+/// What tells one state of a znode from another, also over a restart of the daemon.
+///
+/// Where the children are watched it is their parent's, with its `pzxid` and its `cversion` in the place of
+/// `mzxid` and `version`: the `pzxid` is the zxid of the transaction that last made or deleted a child, so
+/// that of one znode equal ones have equal lists. Two that differ may have equal lists all the same, when a
+/// child was deleted and made again. Where the newest child is watched it is that child's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Version {
     /// The zxid of the transaction that created the znode.
@@ -59,6 +67,19 @@ pub enum Event {
     Changed,
     /// It went away.
     Deleted,
+    /// A child of it was made or deleted.
+    Children,
+}
+
+impl Event {
+    /// What a later state is, after `Loaded`, to a watch of this type.
+    #[must_use]
+    pub fn later(watch_type: WatchType) -> Self {
+        match watch_type {
+            WatchType::Data | WatchType::NewestChild => Self::Changed,
+            WatchType::Children => Self::Children,
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -68,6 +89,7 @@ impl fmt::Display for Event {
             Self::Created => "created",
             Self::Changed => "changed",
             Self::Deleted => "deleted",
+            Self::Children => "children",
         })
     }
 }

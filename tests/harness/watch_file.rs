@@ -40,3 +40,9 @@ impl AsRef<str> for WatchFile {
         &self.0
     }
 }
+
+impl From<String> for WatchFile {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}

@@ -14,12 +14,14 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cgroups;
 mod children;
 mod crowd;
 mod documents;
 mod environment;
 mod examples;
 mod existence;
+mod hostile;
 mod inherit;
 mod loading;
 mod minder;
@@ -30,6 +32,7 @@ mod poke;
 mod privileges;
 mod resources;
 mod run_modes;
+mod scripts;
 mod servers;
 mod starting;
 mod stdin;

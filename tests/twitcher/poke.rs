@@ -8,6 +8,7 @@ use twitcher::cli::get::{GetArgs, get};
 use twitcher::cli::poke::{PokeArgs, poke};
 use twitcher::cli::zookeeper::CommandError;
 use twitcher::watch::client::Client;
+use twitcher::watch::ensemble::Ensemble;
 use twitcher::watch::failure::Failure;
 
 use crate::harness::DEADLINE;
@@ -21,13 +22,13 @@ fn parse<T: Args + FromArgMatches>(line: &[&str]) -> T {
 
 fn poked(servers: &str, line: &[&str], stdin: &[u8]) -> Result<String, CommandError> {
     let mut out = Vec::new();
-    runtime().block_on(poke(&parse::<PokeArgs>(line), servers, stdin, &mut out))?;
+    runtime().block_on(poke(&parse::<PokeArgs>(line), &Ensemble::plain(servers), stdin, &mut out))?;
     Ok(String::from_utf8(out).unwrap())
 }
 
 fn got(servers: &str, line: &[&str]) -> Result<Vec<u8>, CommandError> {
     let mut out = Vec::new();
-    runtime().block_on(get(&parse::<GetArgs>(line), servers, &mut out))?;
+    runtime().block_on(get(&parse::<GetArgs>(line), &Ensemble::plain(servers), &mut out))?;
     Ok(out)
 }
 
@@ -70,7 +71,7 @@ fn many_that_create_the_same_at_once_all_write() {
         }
     });
     let (_, version) = runtime().block_on(async {
-        let client = Client::connect(&servers, DEADLINE).await.unwrap();
+        let client = Client::connect(&Ensemble::plain(&servers), DEADLINE).await.unwrap();
         client.get(&path("/a/b/c")).await.unwrap()
     });
     assert_eq!(version.version, 7);
@@ -135,7 +136,7 @@ fn contents_are_refused_when_they_are_longer_than_the_server_takes() {
     let error = runtime()
         .block_on(poke(
             &parse::<PokeArgs>(&["/a", "-"]),
-            "127.0.0.1:1",
+            &Ensemble::plain("127.0.0.1:1"),
             std::io::repeat(b'x'),
             std::io::sink(),
         ))

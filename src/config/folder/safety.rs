@@ -8,16 +8,17 @@ use super::trail::Trail;
 use crate::config::problem::Problem;
 
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
+const OWNER_READ_WRITE: u32 = 0o600;
 const STICKY: u32 = 0o1000;
 
 /// Whose files are trusted: root's, and those of the user that the daemon runs as.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Owner {
+pub(in crate::config) struct Owner {
     euid: u32,
 }
 
 impl Owner {
-    pub(super) fn new(euid: u32) -> Self {
+    pub(in crate::config) fn new(euid: u32) -> Self {
         Self { euid }
     }
 
@@ -29,6 +30,18 @@ impl Owner {
             let message = format!("is not safe: its group or others can write it (mode {mode:04o})");
             let help = format!("chmod go-w {}", shell_word(path));
             return Err(Problem::of_file(path, message).with_help(help));
+        }
+        Ok(())
+    }
+
+    /// Refuses what another user owns, and what anybody but its owner can read or write.
+    pub(in crate::config) fn check_secret(&self, path: &Path, metadata: &Metadata) -> Result<(), Problem> {
+        self.check_owner(path, metadata)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & !OWNER_READ_WRITE != 0 {
+            let message =
+                format!("is not safe for a secret: its mode must be 0600 or stricter, not {mode:04o}");
+            return Err(Problem::of_file(path, message).with_help(format!("chmod 600 {}", shell_word(path))));
         }
         Ok(())
     }

@@ -177,7 +177,7 @@ fn link_loops_and_links_to_nothing_are_problems_and_no_more() {
 fn what_is_no_regular_file_or_too_large_is_refused_at_once() {
     let (_dir, root) = temporary();
     nix::unistd::mkfifo(&root.join("fifo.toml"), nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
-    write(&root.join("large.toml"), &"#".repeat(LARGEST as usize + 1));
+    write(&root.join("large.toml"), &"#".repeat(checked::LARGEST as usize + 1));
     mkdir(&root.join("folder.toml"));
     let scan = Folder::new(root, me()).scan();
     assert_eq!(contents(&scan), ["fifo.toml: refused", "large.toml: refused"]);

@@ -4,16 +4,34 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::*;
+use crate::config::keys;
+use crate::config::settings::{Overrides, Settings};
 use crate::config::spec::*;
 
 fn specs(text: &str) -> Vec<Arc<WatchSpec>> {
-    let found = parse(Path::new("git.toml"), text.as_bytes(), &Defaults::default(), "git").unwrap();
+    specs_with(text, &Defaults::default())
+}
+
+fn specs_with(text: &str, defaults: &Defaults) -> Vec<Arc<WatchSpec>> {
+    let found = parse(Path::new("git.toml"), text.as_bytes(), defaults, "git").unwrap();
     found.into_iter().map(|placed| placed.spec).collect()
 }
 
+/// What `[defaults]` with these keys says.
+fn defaults(keys: &str) -> Defaults {
+    let text = format!("[defaults]\n{keys}");
+    Settings::parse(Path::new("t.toml"), text.as_bytes(), Overrides::default()).unwrap().defaults
+}
+
 fn problems(text: &str) -> String {
-    let found = parse(Path::new("git.toml"), text.as_bytes(), &Defaults::default(), "git").unwrap_err();
+    problems_with(text, &Defaults::default())
+}
+
+fn problems_with(text: &str, defaults: &Defaults) -> String {
+    let found = parse(Path::new("git.toml"), text.as_bytes(), defaults, "git").unwrap_err();
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -51,15 +69,8 @@ fn a_path_below_the_config_folder_is_a_name() {
 
 #[test]
 fn the_defaults_stand_for_what_a_watch_leaves_out() {
-    let settings =
-        "[defaults]\ntimeout='5m'\nrun_mode='PARALLEL'\nmax_parallel=3\nuid='git'\nenv={A='1',B='2'}";
-    let defaults = crate::config::settings::Settings::parse(
-        Path::new("t.toml"),
-        settings.as_bytes(),
-        crate::config::settings::Overrides::default(),
-    )
-    .unwrap()
-    .defaults;
+    let defaults =
+        defaults("timeout='5m'\nrun_mode='PARALLEL'\nmax_parallel=3\nuid='git'\nenv={A='1',B='2'}");
     let text = "[[watch]]\nznode='/a'\ncommand='x'\nenv={B='3'}\n[[watch]]\nznode='/a'\ncommand='x'\nrun_mode='queue'\ntimeout=1";
     let found = parse(Path::new("a.toml"), text.as_bytes(), &defaults, "a").unwrap();
     let (first, second) = (&found[0].spec, &found[1].spec);
@@ -177,31 +188,7 @@ help: it is called "data" now
 }
 
 #[test]
-fn what_a_later_version_will_know_is_refused_and_not_ignored() {
-    snapbox::assert_data_eq!(
-        of_key("splay = 5"),
-        snapbox::str![[r#"
-git.toml:4:1: error: the key "splay" is not supported by this version of twitcher
- 4 | splay = 5
-   | ^^^^^
-"#]]
-    );
-    snapbox::assert_data_eq!(
-        of_key("run_on_load = 'if-changed'"),
-        snapbox::str![[r#"
-git.toml:4:15: error: run_on_load "if-changed" is not supported by this version of twitcher
- 4 | run_on_load = 'if-changed'
-   |               ^^^^^^^^^^^^
-"#]]
-    );
-    snapbox::assert_data_eq!(
-        of_key("watch_type = 'newest-child'"),
-        snapbox::str![[r#"
-git.toml:4:14: error: watch_type "newest-child" is not supported by this version of twitcher
- 4 | watch_type = 'newest-child'
-   |              ^^^^^^^^^^^^^^
-"#]]
-    );
+fn a_script_stands_for_a_command_and_names_its_interpreter() {
     snapbox::assert_data_eq!(
         problems("[[watch]]\nznode='/a'\nscript='echo'"),
         snapbox::str![[r#"
@@ -350,6 +337,259 @@ git.toml:4:1: error: max_parallel has a meaning only with run_mode = "PARALLEL"
 help: set that too, or leave max_parallel out
 "#]]
     );
+}
+
+#[test]
+fn every_key_of_the_list_is_read() {
+    for key in keys::WATCH.iter().filter(|key| !["name", "znode", "command", "script"].contains(key)) {
+        // None of them takes a date, so that each has something to say of it.
+        let said = of_key(&format!("{key} = 1979-05-27"));
+        assert!(said.contains(&format!("git.toml:4:{}: error: {key} must be ", key.len() + 4)), "{said}");
+    }
+}
+
+#[test]
+fn pacing_and_what_follows_a_failure_are_read_from_a_watch_and_from_the_defaults() {
+    let keys = "settle=2\nsplay='1m'\nmin_interval='10s'\nretries=3\nretry_delay='500ms'\nretry_max_delay=5\n\
+                on_failure='stop'\nnotify_signal='usr1'\nrun_on_load='if-changed'";
+    let all = |spec: &WatchSpec| {
+        let seconds = Duration::from_secs;
+        let pacing = Pacing { settle: seconds(2), splay: seconds(60), min_interval: seconds(10) };
+        assert_eq!(spec.pacing, pacing);
+        let retries = Retries { count: 3, delay: Duration::from_millis(500), max_delay: seconds(5) };
+        assert_eq!(spec.retries, retries);
+        assert_eq!(spec.on_failure, OnFailure::Stop);
+        assert_eq!(spec.run_mode, RunMode::Queue { notify_signal: Some(Signal::SIGUSR1) });
+        assert_eq!(spec.run_on_load, RunOnLoad::IfChanged);
+    };
+    let watch = "[[watch]]\nznode='/a'\ncommand='x'\n";
+    all(&specs(&format!("{watch}{keys}"))[0]);
+    let defaults = defaults(keys);
+    all(&specs_with(watch, &defaults)[0]);
+    let own =
+        &specs_with(&format!("{watch}splay=0\nretries=0\nnotify_signal=1\non_failure='keep'"), &defaults)[0];
+    assert_eq!((own.pacing.splay, own.retries.count), (Duration::ZERO, 0));
+    assert_eq!(own.run_mode, RunMode::Queue { notify_signal: Some(Signal::SIGHUP) });
+    assert_eq!(own.on_failure, OnFailure::Keep);
+    // A default of another run mode is no reason to refuse a watch.
+    let discard = &specs_with(&format!("{watch}run_mode='DISCARD'"), &defaults)[0];
+    assert_eq!(discard.run_mode, RunMode::Discard);
+}
+
+#[test]
+fn a_signal_may_be_a_name_or_a_number() {
+    for value in ["'HUP'", "'SIGHUP'", "'sighup'", "'1'", "1", "0x1"] {
+        let spec = &specs(&format!("[[watch]]\nznode='/a'\ncommand='x'\nnotify_signal={value}"))[0];
+        assert_eq!(spec.run_mode, RunMode::Queue { notify_signal: Some(Signal::SIGHUP) }, "{value}");
+    }
+}
+
+#[test]
+fn what_is_no_signal_is_told_how_to_write_one() {
+    snapbox::assert_data_eq!(
+        of_key("notify_signal = 'SIGHPU'"),
+        snapbox::str![[r#"
+git.toml:4:17: error: notify_signal: "SIGHPU" is not a signal
+ 4 | notify_signal = 'SIGHPU'
+   |                 ^^^^^^^^
+help: did you mean "HUP"?
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("notify_signal = 'reload'"),
+        snapbox::str![[r#"
+git.toml:4:17: error: notify_signal: "reload" is not a signal
+ 4 | notify_signal = 'reload'
+   |                 ^^^^^^^^
+help: write it as "HUP", "SIGHUP" or 1
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("notify_signal = 0"),
+        snapbox::str![[r#"
+git.toml:4:17: error: notify_signal: 0 is not a signal
+ 4 | notify_signal = 0
+   |                 ^
+help: write it as "HUP", "SIGHUP" or 1
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("notify_signal = ['HUP']"),
+        snapbox::str![[r#"
+git.toml:4:17: error: notify_signal must be the name or the number of a signal, not a list
+ 4 | notify_signal = ['HUP']
+   |                 ^^^^^^^
+"#]]
+    );
+}
+
+#[test]
+fn a_signal_for_a_mode_that_sends_none_is_told_so() {
+    snapbox::assert_data_eq!(
+        of_key("run_mode = 'PARALLEL'\nnotify_signal = 'HUP'"),
+        snapbox::str![[r#"
+git.toml:5:1: error: notify_signal has a meaning only with run_mode = "QUEUE"
+ 5 | notify_signal = 'HUP'
+   | ^^^^^^^^^^^^^
+help: set that too, or leave notify_signal out
+"#]]
+    );
+    // What the mode was meant to be is not known.
+    snapbox::assert_data_eq!(
+        of_key("run_mode = 'PARALEL'\nmax_parallel = 3\nnotify_signal = 'HUP'"),
+        snapbox::str![[r#"
+git.toml:4:12: error: "PARALEL" is not a value of run_mode
+ 4 | run_mode = 'PARALEL'
+   |            ^^^^^^^^^
+help: did you mean "PARALLEL"?
+"#]]
+    );
+    let parallel = defaults("run_mode='PARALLEL'");
+    let text = "[[watch]]\nznode='/a'\ncommand='x'\nnotify_signal = 'HUP'";
+    snapbox::assert_data_eq!(
+        problems_with(text, &parallel),
+        snapbox::str![[r#"
+git.toml:4:1: error: notify_signal has a meaning only with run_mode = "QUEUE"
+ 4 | notify_signal = 'HUP'
+   | ^^^^^^^^^^^^^
+help: set that too, or leave notify_signal out
+"#]]
+    );
+}
+
+#[test]
+fn a_value_of_run_on_load_that_is_none_is_told_which_there_are() {
+    snapbox::assert_data_eq!(
+        of_key("run_on_load = 'if_change'"),
+        snapbox::str![[r#"
+git.toml:4:15: error: "if_change" is not a value of run_on_load
+ 4 | run_on_load = 'if_change'
+   |               ^^^^^^^^^^^
+help: did you mean "if-changed"?
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("run_on_load = 'False'"),
+        snapbox::str![[r#"
+git.toml:4:15: error: "False" is not a value of run_on_load
+ 4 | run_on_load = 'False'
+   |               ^^^^^^^
+help: did you mean false, without quotes?
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("run_on_load = 'sometimes'"),
+        snapbox::str![[r#"
+git.toml:4:15: error: "sometimes" is not a value of run_on_load
+ 4 | run_on_load = 'sometimes'
+   |               ^^^^^^^^^^^
+help: run_on_load is true, false or "if-changed"
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("run_on_load = 1"),
+        snapbox::str![[r#"
+git.toml:4:15: error: run_on_load must be true, false or "if-changed", not a whole number
+ 4 | run_on_load = 1
+   |               ^
+"#]]
+    );
+}
+
+#[test]
+fn pacing_that_is_wrong_is_told_what_would_be_right() {
+    snapbox::assert_data_eq!(
+        of_key("settle = '2 ticks'\nsplay = -1\nmin_interval = true\nretries = 1001\non_failure = 'stpo'"),
+        snapbox::str![[r#"
+git.toml:4:10: error: settle: "2 ticks" is not a duration
+ 4 | settle = '2 ticks'
+   |          ^^^^^^^^^
+help: write a number of seconds, or text such as "90s", "1m 30s", "500ms" or "2h"
+git.toml:5:9: error: splay must not be negative
+ 5 | splay = -1
+   |         ^^
+git.toml:6:16: error: min_interval must be a duration, not true
+ 6 | min_interval = true
+   |                ^^^^
+git.toml:7:11: error: retries must be from 0 to 1000
+ 7 | retries = 1001
+   |           ^^^^
+git.toml:8:14: error: "stpo" is not a value of on_failure
+ 8 | on_failure = 'stpo'
+   |              ^^^^^^
+help: did you mean "stop"?
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("retries = '3'"),
+        snapbox::str![[r#"
+git.toml:4:11: error: retries must be a whole number, not a text
+ 4 | retries = '3'
+   |           ^^^
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("on_failure = 'retry'"),
+        snapbox::str![[r#"
+git.toml:4:14: error: "retry" is not a value of on_failure
+ 4 | on_failure = 'retry'
+   |              ^^^^^^^
+help: on_failure is "keep" or "stop"
+"#]]
+    );
+}
+
+#[test]
+fn a_retry_delay_that_is_more_than_its_bound_is_told_where_the_other_is_from() {
+    snapbox::assert_data_eq!(
+        of_key("retry_delay = '1m 30s'\nretry_max_delay = 10"),
+        snapbox::str![[r#"
+git.toml:5:19: error: retry_max_delay is 10s, less than retry_delay, which is 1m 30s
+ 5 | retry_max_delay = 10
+   |                   ^^
+help: set retry_max_delay to 1m 30s or more, or retry_delay to 10s or less
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("retry_delay = '5m'"),
+        snapbox::str![[r#"
+git.toml:4:15: error: retry_delay is 5m, more than retry_max_delay, which is 1m unless it is set
+ 4 | retry_delay = '5m'
+   |               ^^^^
+help: set retry_max_delay to 5m or more, or retry_delay to 1m or less
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        of_key("retry_max_delay = '100ms'"),
+        snapbox::str![[r#"
+git.toml:4:19: error: retry_max_delay is 100ms, less than retry_delay, which is 1s unless it is set
+ 4 | retry_max_delay = '100ms'
+   |                   ^^^^^^^
+help: set retry_max_delay to 1s or more, or retry_delay to 100ms or less
+"#]]
+    );
+    let text = "[[watch]]\nznode='/a'\ncommand='x'\nretry_max_delay = '20s'";
+    snapbox::assert_data_eq!(
+        problems_with(text, &defaults("retry_delay='30s'")),
+        snapbox::str![[r#"
+git.toml:4:19: error: retry_max_delay is 20s, less than retry_delay, which is 30s in [defaults]
+ 4 | retry_max_delay = '20s'
+   |                   ^^^^^
+help: set retry_max_delay to 30s or more, or retry_delay to 20s or less
+"#]]
+    );
+    // One of the two is no duration: nothing can be said of both.
+    snapbox::assert_data_eq!(
+        of_key("retry_delay = 'soon'\nretry_max_delay = '100ms'"),
+        snapbox::str![[r#"
+git.toml:4:15: error: retry_delay: "soon" is not a duration
+ 4 | retry_delay = 'soon'
+   |               ^^^^^^
+help: write a number of seconds, or text such as "90s", "1m 30s", "500ms" or "2h"
+"#]]
+    );
+    let equal = specs("[[watch]]\nznode='/a'\ncommand='x'\nretry_delay='1m'");
+    assert_eq!(equal[0].retries.delay, equal[0].retries.max_delay);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::log::{self, LogFormat, LogTarget};
-use super::servers;
+use super::{Tls, servers};
 use crate::config::keys;
 use crate::config::problem::{Problem, Source};
 use crate::config::reader::{Reader, Value};
@@ -18,6 +18,8 @@ use crate::config::words::listed;
 pub(super) struct FileSettings {
     pub(super) servers: Option<String>,
     pub(super) session_timeout: Option<Duration>,
+    pub(super) credentials: Option<PathBuf>,
+    pub(super) tls: Option<Tls>,
     pub(super) config_dir: Option<PathBuf>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) run_dir: Option<PathBuf>,
@@ -33,28 +35,29 @@ pub(super) struct FileSettings {
 const SECTIONS: &[&str] = &["zookeeper", "daemon", "log", "defaults"];
 const SECTIONS_LATER: &[&str] = &["control", "metrics"];
 
-/// A section: its name, its keys, and the keys that a later version will know.
+/// A section: its name and its keys.
 struct Section {
     name: &'static str,
     keys: &'static [&'static str],
-    later: &'static [&'static str],
     read: fn(&mut FileSettings, &mut Reader<'_>, &str, &Value<'_>),
 }
 
 const ZOOKEEPER: Section = Section {
     name: "[zookeeper]",
-    keys: &["servers", "session_timeout"],
-    later: &["credentials_file", "tls"],
+    keys: &["servers", "session_timeout", "credentials_file", "tls"],
+
     read: FileSettings::zookeeper,
 };
 const DAEMON: Section = Section {
     name: "[daemon]",
     keys: &["config_dir", "state_dir", "run_dir", "hostname", "max_running", "stop_children"],
-    later: &[],
+
     read: FileSettings::daemon,
 };
-const LOG: Section =
-    Section { name: "[log]", keys: &["target", "level", "format"], later: &[], read: FileSettings::log };
+const LOG: Section = Section { name: "[log]", keys: &["target", "level", "format"], read: FileSettings::log };
+
+/// The keys of `tls`.
+const TLS: &[&str] = &["ca", "cert", "key"];
 
 impl FileSettings {
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Vec<Problem>> {
@@ -109,7 +112,7 @@ impl FileSettings {
             if section.keys.contains(&name) {
                 (section.read)(self, r, name, value);
             } else {
-                r.unknown_key(key.span(), name, section.name, section.keys, section.later);
+                r.unknown_key(key.span(), name, section.name, section.keys);
             }
         }
     }
@@ -123,6 +126,8 @@ impl FileSettings {
                     Err(why) => r.report_with_help(value.span(), why, servers::FORM),
                 }
             }
+            "credentials_file" => self.credentials = r.absolute_path(key, value),
+            "tls" => self.tls = tls(r, value),
             _ => {
                 let help = "the ensemble grants no session without a timeout";
                 let Some(timeout) = r.positive_duration(key, value, help) else { return };
@@ -180,4 +185,34 @@ impl FileSettings {
             _ => self.log_format = r.word(key, value, log::FORMATS),
         }
     }
+}
+
+fn tls(r: &mut Reader<'_>, value: &Value<'_>) -> Option<Tls> {
+    let table = r.table("tls", value)?;
+    let (mut ca, mut cert, mut key) = (None, None, None);
+    for (name, path) in table {
+        match name.get_ref().as_ref() {
+            "ca" => ca = r.absolute_path("ca", path),
+            "cert" => cert = r.absolute_path("cert", path),
+            "key" => key = r.absolute_path("key", path),
+            other => r.unknown_key(name.span(), other, "tls", TLS),
+        }
+    }
+    let place = |given: &str| table.get_key_value(given).map(|(name, _)| name.span());
+    // An unknown key may have been meant to be the one that is missing.
+    let all_known = table.keys().all(|name| TLS.contains(&name.get_ref().as_ref()));
+    if place("ca").is_none() && all_known {
+        let help = "add the certificate of who signed the servers', such as ca = \"/etc/twitcher/ca.pem\"";
+        r.report_with_help(value.span(), "tls has no ca", help);
+    }
+    match (place("cert"), place("key")) {
+        (Some(span), None) if all_known => {
+            r.report_with_help(span, "cert does nothing without its key", "add key, or leave cert out");
+        }
+        (None, Some(span)) if all_known => {
+            r.report_with_help(span, "key does nothing without its cert", "add cert, or leave key out");
+        }
+        (Some(_) | None, Some(_) | None) => {}
+    }
+    Some(Tls { ca: ca?, client: cert.zip(key) })
 }

@@ -58,10 +58,7 @@ fn a_log_file_named_by_a_flag_is_below_the_current_directory() {
 #[test]
 fn a_file_asked_for_by_name_must_exist() {
     let error = Settings::load(Some(Path::new("/nonexistent/t.toml")), Overrides::default()).unwrap_err();
-    assert_eq!(
-        error[0].to_string(),
-        "/nonexistent/t.toml: error: cannot be read: No such file or directory (os error 2)"
-    );
+    assert_eq!(error[0].to_string(), "/nonexistent/t.toml: error: there is no such file");
 }
 
 #[test]
@@ -81,7 +78,8 @@ target = 'syslogd'
 timout = 5
 name = 'x'
 timeout = 'soon'
-splay = 1
+splay = -1
+retry_delay = '2m'
 [metrics]
 listen = 'x'
 ";
@@ -104,9 +102,10 @@ t.toml:6:19: error: session_timeout must be more than 0
  6 | session_timeout = 0
    |                   ^
 help: the ensemble grants no session without a timeout
-t.toml:7:1: error: the key "tls" is not supported by this version of twitcher
+t.toml:7:7: error: tls has no ca
  7 | tls = {}
-   | ^^^
+   |       ^^
+help: add the certificate of who signed the servers', such as ca = "/etc/twitcher/ca.pem"
 t.toml:9:9: error: "inof" is not a log level; did you mean "info"?
  9 | level = 'inof'
    |         ^^^^^^
@@ -126,11 +125,15 @@ t.toml:14:11: error: timeout: "soon" is not a duration
  14 | timeout = 'soon'
     |           ^^^^^^
 help: write a number of seconds, or text such as "90s", "1m 30s", "500ms" or "2h"
-t.toml:15:1: error: the key "splay" is not supported by this version of twitcher
- 15 | splay = 1
-    | ^^^^^
-t.toml:16:2: error: [metrics] is not supported by this version of twitcher
- 16 | [metrics]
+t.toml:15:9: error: splay must not be negative
+ 15 | splay = -1
+    |         ^^
+t.toml:16:15: error: retry_delay is 2m, more than retry_max_delay, which is 1m unless it is set
+ 16 | retry_delay = '2m'
+    |               ^^^^
+help: set retry_max_delay to 2m or more, or retry_delay to 1m or less
+t.toml:17:2: error: [metrics] is not supported by this version of twitcher
+ 17 | [metrics]
     |  ^^^^^^^
 "#]]
     );
@@ -148,5 +151,63 @@ fn an_override_that_is_wrong_is_named() {
     assert_eq!(
         problems[1].one_line().split(" (help").next(),
         Some("TWITCHER_LOG: \"loud\" is not a log level")
+    );
+}
+
+#[test]
+fn the_files_for_zookeeper_are_named_by_their_paths() {
+    let text = "[zookeeper]\ncredentials_file='/c'\ntls={ca='/ca.pem'}";
+    let zookeeper = parse(text).unwrap().zookeeper;
+    assert_eq!(zookeeper.credentials, Some("/c".into()));
+    assert_eq!(zookeeper.tls, Some(Tls { ca: "/ca.pem".into(), client: None }));
+    let text = "[zookeeper.tls]\nca='/ca.pem'\ncert='/cert.pem'\nkey='/key.pem'";
+    let client = Some(("/cert.pem".into(), "/key.pem".into()));
+    assert_eq!(parse(text).unwrap().zookeeper.tls, Some(Tls { ca: "/ca.pem".into(), client }));
+    let zookeeper = parse("").unwrap().zookeeper;
+    assert_eq!((zookeeper.credentials, zookeeper.tls), (None, None));
+}
+
+#[test]
+fn files_for_zookeeper_that_are_named_wrongly_are_told_what_would_be_right() {
+    let text = "\
+[zookeeper]
+credentials_file = 'zookeeper.credentials'
+tls = { ca = 'ca.pem', crt = '/c.pem', key = '/k.pem' }
+";
+    snapbox::assert_data_eq!(
+        problems(text),
+        snapbox::str![[r#"
+t.toml:2:20: error: credentials_file must be an absolute path: start it with '/'
+ 2 | credentials_file = 'zookeeper.credentials'
+   |                    ^^^^^^^^^^^^^^^^^^^^^^^
+t.toml:3:14: error: ca must be an absolute path: start it with '/'
+ 3 | tls = { ca = 'ca.pem', crt = '/c.pem', key = '/k.pem' }
+   |              ^^^^^^^^
+t.toml:3:24: error: unknown key "crt" in tls
+ 3 | tls = { ca = 'ca.pem', crt = '/c.pem', key = '/k.pem' }
+   |                        ^^^
+help: did you mean "cert"?
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        problems("[zookeeper]\ntls = { cert = '/c.pem' }"),
+        snapbox::str![[r#"
+t.toml:2:7: error: tls has no ca
+ 2 | tls = { cert = '/c.pem' }
+   |       ^^^^^^^^^^^^^^^^^^^
+help: add the certificate of who signed the servers', such as ca = "/etc/twitcher/ca.pem"
+t.toml:2:9: error: cert does nothing without its key
+ 2 | tls = { cert = '/c.pem' }
+   |         ^^^^
+help: add key, or leave cert out
+"#]]
+    );
+    snapbox::assert_data_eq!(
+        problems("[zookeeper]\ntls = true"),
+        snapbox::str![[r#"
+t.toml:2:7: error: tls must be a table, not true
+ 2 | tls = true
+   |       ^^^^
+"#]]
     );
 }

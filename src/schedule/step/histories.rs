@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
+use crate::config::spec::{OnFailure, Pacing, Retries};
 use crate::schedule::step::played::{Played, policy, update};
 
 /// Something that happens.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::*;
+use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
 use crate::schedule::order::RunIds;
 
 pub fn policy(run_mode: RunMode) -> Policy {
@@ -22,7 +23,8 @@ pub fn policy(run_mode: RunMode) -> Policy {
 }
 
 pub fn update(event: Event, mzxid: i64) -> Update {
-    Update { event, version: Version { czxid: 1, mzxid, version: 0 }, contents: Bytes::new() }
+    let version = Version { czxid: 1, mzxid, version: 0 };
+    Update { event, version, contents: Bytes::new(), child: None }
 }
 
 #[derive(Debug)]

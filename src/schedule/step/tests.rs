@@ -1,6 +1,7 @@
 //! `step` by example. Random histories are in `histories`.
 
 use super::*;
+use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
 use crate::schedule::step::played::{Played, policy, update};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::spec::{Command, OnDelete, OnFailure, Output, Pacing, Retries, RunMode, RunOnLoad, Umask};
+use crate::watch::seen::Mark;
 use crate::watch::update::{Event, Version};
 
 fn spec(name: &str, znode: &str) -> Arc<WatchSpec> {
@@ -60,7 +61,7 @@ fn target(znode: &str) -> Target {
 
 fn present(mzxid: i64) -> Sight {
     let version = Version { czxid: 1, mzxid, version: 0 };
-    Sight::Present { version, contents: Bytes::from(mzxid.to_string()) }
+    Sight::Present { version, contents: Bytes::from(mzxid.to_string()), mark: Mark::Data }
 }
 
 /// A notice in a few characters.

@@ -30,6 +30,9 @@ use crate::harness::{DEADLINE, eventually};
 /// Short enough to expire within a test.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Short enough to be waited for.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 pub struct Rig {
     changes: Option<mpsc::Sender<Vec<Change>>>,
     notices: std_mpsc::Receiver<Notice>,
@@ -47,6 +50,7 @@ impl Rig {
 
     pub fn with_session_timeout(servers: &str, session_timeout: Duration) -> Self {
         let ensemble = Ensemble { servers: servers.to_owned(), session_timeout };
+        let options = hub::Options { ensemble, look_again: LOOK_AGAIN };
         let (changes, changes_out) = mpsc::channel(4);
         let (notices_in, mut notices_out) = mpsc::channel(4);
         let (bridge, notices) = std_mpsc::channel();
@@ -69,7 +73,7 @@ impl Rig {
                         let _ = bridge.send(notice);
                     }
                 };
-                tokio::join!(hub::run(ensemble, changes_out, notices_in, reports, token), forward);
+                tokio::join!(hub::run(options, changes_out, notices_in, reports, token), forward);
             });
         });
         Self {

@@ -1,0 +1,55 @@
+//! What a watch is called.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// The name of a watch, unique on the host. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchName(Arc<str>);
+
+/// Why a text is not the name of a watch.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum NameError {
+    /// It has no characters.
+    #[error("a watch name must not be empty")]
+    Empty,
+    /// It is longer than 255 bytes, more than a file name may have.
+    #[error("a watch name must not be longer than 255 characters")]
+    TooLong,
+    /// It has a character outside of letters, digits, `.`, `_` and `-`.
+    #[error("{0:?} cannot be in a watch name; letters, digits, '.', '_' and '-' can")]
+    Character(char),
+}
+
+impl WatchName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for WatchName {
+    type Error = NameError;
+
+    fn try_from(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > 255 {
+            return Err(NameError::TooLong);
+        }
+        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+            Some(c) => Err(NameError::Character(c)),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for WatchName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}

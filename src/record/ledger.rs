@@ -1,0 +1,305 @@
+//! What each watch last applied, on disk: what an update is compared with that no daemon was there to see.
+//!
+//! A ledger that cannot be read, or not be written, costs at most a run that was not needed, and is never a
+//! reason not to start or not to run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::config::spec::WatchName;
+use crate::schedule::order::{Applied, RunId};
+
+/// The number of the format. A file with a greater one is a later release's and is set aside.
+const FORMAT: u32 = 1;
+
+/// How long the ends of runs are collected before they are written together.
+const COLLECT: Duration = Duration::from_millis(50);
+
+/// How long after a write that failed the next one is tried.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// A line of the ledger: a run that ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Whose.
+    pub watch: WatchName,
+    /// What it was given.
+    pub applied: Applied,
+    /// When it ended.
+    pub at: SystemTime,
+}
+
+/// What is on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Contents {
+    format: u32,
+    watches: BTreeMap<String, Entry>,
+}
+
+impl Contents {
+    fn new() -> Self {
+        Self { format: FORMAT, watches: BTreeMap::new() }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Entry {
+    applied: Applied,
+    /// For people.
+    at: Timestamp,
+}
+
+/// Why a ledger is of no use.
+#[derive(Debug, Error)]
+enum Unusable {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    #[error("a later release has written it, in format {0}")]
+    Later(u32),
+}
+
+/// The ledger of one host.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    contents: Contents,
+}
+
+impl Ledger {
+    /// Reads the ledger in `state_dir`, which is made if it is missing. One that is of no use is set aside
+    /// under another name, said so, and begun anew. Blocking.
+    #[must_use]
+    pub fn open(state_dir: &Path) -> Self {
+        if let Err(error) = make_private(state_dir) {
+            error!(
+                "cannot use the state folder {}: {error}; what is applied is not kept",
+                state_dir.display()
+            );
+        }
+        let path = state_dir.join("ledger.json");
+        let contents = read(&path).unwrap_or_else(|why| {
+            set_aside(&path, &why);
+            Contents::new()
+        });
+        Self { path, contents }
+    }
+
+    /// What each watch last applied.
+    #[must_use]
+    pub fn applied(&self) -> HashMap<WatchName, Applied> {
+        let entries = self.contents.watches.iter();
+        entries
+            .filter_map(|(name, entry)| Some((name.as_str().try_into().ok()?, entry.applied.clone())))
+            .collect()
+    }
+
+    fn note(&mut self, line: Line) {
+        // A clock that is off by ages is no reason to keep nothing.
+        let at = Timestamp::try_from(line.at).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.contents.watches.insert(line.watch.to_string(), Entry { applied: line.applied, at });
+    }
+
+    fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(&self.contents)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+/// The ledger with a writer of its own, so that a disk that is slow or full keeps nobody waiting.
+#[derive(Debug)]
+pub struct Writer {
+    ledger: Ledger,
+    /// The runs whose line is not on disk yet.
+    unwritten: Vec<RunId>,
+    /// When what has come together is written; `None`: there is nothing.
+    due: Option<Instant>,
+    /// What is being written.
+    writing: Option<(JoinHandle<io::Result<()>>, Vec<RunId>)>,
+    failed: bool,
+}
+
+impl Writer {
+    /// A writer of this ledger.
+    #[must_use]
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger, unwritten: Vec::new(), due: None, writing: None, failed: false }
+    }
+
+    /// Takes note of a run that ended well.
+    pub fn note(&mut self, run: RunId, line: Line) {
+        self.ledger.note(line);
+        self.unwritten.push(run);
+        self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+    }
+
+    /// Whether all that was noted is on disk, or could not be written.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.writing.is_none() && self.unwritten.is_empty()
+    }
+
+    /// Writes what was noted, and returns the runs that there is no more to do for: also where the disk
+    /// refuses them, since nobody could wait for that. Waits for ever where there is nothing. May be
+    /// cancelled.
+    pub async fn written(&mut self) -> Vec<RunId> {
+        loop {
+            let Some((writing, _)) = &mut self.writing else {
+                match self.due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+                self.begin();
+                continue;
+            };
+            let written = writing.await.map_err(io::Error::other).and_then(|written| written);
+            let runs = self.writing.take().map_or_else(Vec::new, |(_, runs)| runs);
+            self.look_at(written);
+            return runs;
+        }
+    }
+
+    fn begin(&mut self) {
+        self.due = None;
+        let (path, text) = (self.ledger.path.clone(), self.ledger.text());
+        let writing = tokio::task::spawn_blocking(move || write(&path, &text?));
+        self.writing = Some((writing, std::mem::take(&mut self.unwritten)));
+    }
+
+    fn look_at(&mut self, written: io::Result<()>) {
+        match written {
+            Ok(()) => {
+                if std::mem::take(&mut self.failed) {
+                    info!("the ledger is written again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    error!("cannot write the ledger {}: {error}; trying again", self.ledger.path.display());
+                }
+                self.due = Some(Instant::now() + TRY_AGAIN);
+            }
+        }
+    }
+}
+
+/// Writes the ledger to a file beside it, to the disk, and then in its place, so that there is a whole one at
+/// any time. Blocking.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    // The new name is a change of the folder, which has a place on the disk of its own.
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn read(path: &Path) -> Result<Contents, Unusable> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let contents: Contents = serde_json::from_slice(&bytes)?;
+            if contents.format > FORMAT { Err(Unusable::Later(contents.format)) } else { Ok(contents) }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn set_aside(path: &Path, why: &Unusable) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let aside = path.with_extension(format!("unusable-{}", since.as_secs()));
+    match fs::rename(path, &aside) {
+        Ok(()) => warn!("the ledger {} is set aside as {}: {why}", path.display(), aside.display()),
+        Err(error) => {
+            error!("the ledger {} is of no use: {why}; nor can it be set aside: {error}", path.display())
+        }
+    }
+}
+
+fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::watch::update::Version;
+
+    fn line(watch: &str, mzxid: i64) -> Line {
+        Line {
+            watch: watch.try_into().unwrap(),
+            applied: Applied { znode: "/a".into(), version: Version { czxid: 1, mzxid, version: 2 } },
+            at: SystemTime::now(),
+        }
+    }
+
+    async fn kept(folder: &Path, lines: impl IntoIterator<Item = Line>) {
+        let mut writer = Writer::new(Ledger::open(folder));
+        for (number, line) in (1..).zip(lines) {
+            writer.note(RunId::from_u64(number), line);
+        }
+        writer.written().await;
+        assert!(writer.is_idle());
+    }
+
+    fn set_aside_in(folder: &Path) -> usize {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains("unusable")).count()
+    }
+
+    #[tokio::test]
+    async fn what_was_applied_last_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        kept(folder.path(), [line("a", 1), line("b", 2), line("a", 3)]).await;
+        let applied = Ledger::open(folder.path()).applied();
+        assert_eq!(applied.len(), 2);
+        assert_eq!(applied[&"a".try_into().unwrap()], line("a", 3).applied);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_is_empty_or_garbage_or_of_a_later_release_is_set_aside_and_begun_anew() {
+        for bytes in [&b""[..], b"\0\xff garbage", b"{\"format\":1", b"{\"format\":99,\"watches\":{}}", b"[]"]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("ledger.json"), bytes).unwrap();
+            assert!(Ledger::open(folder.path()).applied().is_empty());
+            assert_eq!(set_aside_in(folder.path()), 1, "{bytes:?}");
+            kept(folder.path(), [line("a", 1)]).await;
+            assert_eq!(Ledger::open(folder.path()).applied().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_to_is_no_reason_not_to_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_the_way = folder.path().join("file");
+        fs::write(&in_the_way, "").unwrap();
+        kept(&in_the_way.join("state"), [line("a", 1)]).await;
+    }
+
+    #[test]
+    fn nobody_else_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let ledger = Ledger::open(&state);
+        write(&ledger.path, &ledger.text().unwrap()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&state), mode(&state.join("ledger.json"))), (0o700, 0o600));
+    }
+}
