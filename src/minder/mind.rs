@@ -246,8 +246,10 @@ impl Minder {
                 _ if self.daemon.as_ref().is_none_or(|(known, _)| *known != number) => {}
                 Request::Start(start) => self.start(&start, &payload),
                 Request::Noted { run } => {
-                    self.around.records.forget(run);
                     if let Some(run) = self.runs.get_mut(&run) {
+                        if run.was_left() {
+                            self.around.records.forget(run.id);
+                        }
                         run.set_noted();
                     }
                 }
@@ -515,7 +517,7 @@ impl Minder {
         if run.cgroup().is_some_and(|cgroup| std::fs::remove_dir(cgroup).is_err()) {
             self.sweep_at = Some(now + SWEEP);
         }
-        self.around.records.forget(id);
+        self.around.records.forget_started(id);
         run.finish(ending, usage, now);
         // What it printed is told before that it has ended, as it happened.
         self.pass_on(id);

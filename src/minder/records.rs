@@ -3,14 +3,14 @@
 //! A child writes its own record before it executes anything, so that no command ever runs without one. An
 //! end that no daemon has taken note of is written by a minder that exits. Both go when they are known.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::minder::output::Output;
-use crate::minder::processes::{Process, look_up};
+use crate::minder::processes::{Process, look_up, parse_stat};
 use crate::run::protocol::{About, Decoder, End, Report, encode};
 use crate::schedule::order::RunId;
 
@@ -54,7 +54,11 @@ impl Named {
     /// When `/proc` is not there.
     pub fn this() -> io::Result<Self> {
         let pid = std::process::id().cast_signed();
-        let process = look_up(pid).ok_or_else(|| io::Error::other("/proc is not mounted"))?;
+        // In one piece: every child does this before it executes anything.
+        let mut line = [0; 1024];
+        let length = File::open("/proc/self/stat")?.read(&mut line)?;
+        let process = std::str::from_utf8(&line[..length]).ok().and_then(parse_stat);
+        let process = process.ok_or_else(|| io::Error::other("/proc/self/stat cannot be read"))?;
         Ok(Self { pid, start_time: process.start_time })
     }
 
@@ -126,10 +130,15 @@ impl Records {
         write_whole(&self.of_started(record.run), &text)
     }
 
-    /// Forgets a run.
-    pub fn forget(&self, run: RunId) {
-        // That one of them is not there is what is wanted.
+    /// Forgets a run that went on and has ended.
+    pub fn forget_started(&self, run: RunId) {
+        // That it is not there is what is wanted.
         let _ = fs::remove_file(self.of_started(run));
+    }
+
+    /// Forgets a run that was left, and how.
+    pub fn forget(&self, run: RunId) {
+        self.forget_started(run);
         let _ = fs::remove_file(self.of_ended(run));
     }
 

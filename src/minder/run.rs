@@ -46,6 +46,7 @@ pub struct Run {
     /// What is printed and not passed on yet.
     pub output: Output,
     pipe: Option<File>,
+    was_left: bool,
     state: State,
 }
 
@@ -117,7 +118,8 @@ impl Run {
     #[must_use]
     pub fn orphan(record: Record, named: Named, now: Instant) -> Self {
         let Some(handle) = named.find().and_then(|process| hold(&process)) else {
-            return Self::ended_without(record, Some(named.pid), Ending::Lost, now);
+            let lost = Self::ended_without(record, Some(named.pid), Ending::Lost, now);
+            return Self { was_left: true, ..lost };
         };
         let age = age(named.start_time);
         let timeout = record.timeout_ms.map(|timeout| Duration::from_millis(timeout).saturating_sub(age));
@@ -127,7 +129,7 @@ impl Run {
             recheck: None,
         };
         let started = now.checked_sub(age).unwrap_or(now);
-        Self { started, ..Self::new(record, state, now) }
+        Self { started, was_left: true, ..Self::new(record, state, now) }
     }
 
     /// A run of which another minder has left the end and the last of the output.
@@ -143,6 +145,7 @@ impl Run {
             cgroup: None,
             output,
             pipe: None,
+            was_left: true,
             state: State::Ended { end: Box::new(end), linger_until: now, noted: false },
         }
     }
@@ -174,6 +177,7 @@ impl Run {
             cgroup: record.cgroup,
             output: Output::default(),
             pipe: None,
+            was_left: false,
             state,
         }
     }
@@ -192,6 +196,12 @@ impl Run {
             State::Ended { end, .. } => end.pid,
         };
         Minded { run: self.id, about: self.about.clone(), pid }
+    }
+
+    /// Whether this minder has found it as another left it, and so perhaps on disk also after its end.
+    #[must_use]
+    pub fn was_left(&self) -> bool {
+        self.was_left
     }
 
     /// Its main process, unless it has ended.
