@@ -71,8 +71,11 @@ pub fn set_up(log: &Log) -> Result<Logging, LogError> {
         resolve(&log.target, io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
     let is_stderr = matches!(target, LogTarget::Stderr | LogTarget::Journald);
     let level = |error| LogError::Level { level: log.level.clone(), error };
-    // The ZooKeeper client's own lines are about what the daemon says itself, and better.
-    let filter = EnvFilter::try_new(format!("zookeeper_client=off,{}", log.level)).map_err(level)?;
+    // The ZooKeeper client's own lines are about what the daemon says itself, and better. A line about each
+    // event of inotify would be an event itself where the log is in a folder that is watched, such as the one
+    // above the config folder.
+    let filter = format!("zookeeper_client=off,notify=off,{}", log.level);
+    let filter = EnvFilter::try_new(filter).map_err(level)?;
     // With times of its own only where nothing else adds one.
     let (writer, timed) = match target {
         LogTarget::Auto | LogTarget::Stderr => (BoxMakeWriter::new(io::stderr), true),

@@ -22,7 +22,8 @@ const ORDERS_AHEAD: usize = 256;
 pub struct Scheduler {
     host: String,
     watches: HashMap<WatchName, Entry>,
-    /// What was applied before this daemon started. Taken out once a definition has asked for it.
+    /// What each watch last applied, as the ledger has it or is about to: also of those that are not defined,
+    /// or not yet.
     applied: HashMap<WatchName, Applied>,
     places: Places,
     timers: BTreeSet<(Instant, WatchName)>,
@@ -105,6 +106,9 @@ impl Scheduler {
 
     fn hear_end(&mut self, end: &Ended, now: Instant) {
         self.places.give_back();
+        if end.outcome.is_success() {
+            self.applied.insert(end.watch.clone(), end.given.clone());
+        }
         let Some(entry) = self.watches.get_mut(&end.watch) else { return };
         let of_same_znode = entry.spec.as_ref().is_some_and(|spec| spec.znode.as_str() == end.given.znode);
         let input = Input::Ended {
@@ -161,10 +165,12 @@ impl Scheduler {
         let name = spec.name.clone();
         let policy = Policy::new(&spec, &self.host);
         let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
-        let of_znode = |state: Option<Applied>| {
-            state.filter(|state| state.znode == spec.znode.as_str()).map(|state| state.version)
-        };
-        let (applied, given) = (of_znode(self.applied.remove(&name)), of_znode(entry.given.take()));
+        // What was applied of the contents says nothing of the children.
+        let is_of_type = entry.spec.as_ref().is_none_or(|old| old.watch_type == spec.watch_type);
+        let of_same =
+            |state: &Applied| (is_of_type && state.znode == spec.znode.as_str()).then_some(state.version);
+        let applied = self.applied.get(&name).and_then(of_same);
+        let given = entry.given.take().as_ref().and_then(of_same);
         let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
         entry.spec = Some(spec);
         name
@@ -242,3 +248,7 @@ impl Entry {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

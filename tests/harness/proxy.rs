@@ -1,9 +1,11 @@
 //! A network that a test can cut.
 
-use std::io;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::zookeeper::port::Port;
 
@@ -11,6 +13,8 @@ use super::zookeeper::port::Port;
 pub struct Proxy {
     port: Port,
     server: SocketAddr,
+    /// By how many milliseconds all that is passed on is late.
+    late: Arc<AtomicU64>,
     open: Mutex<Option<Open>>,
 }
 
@@ -25,7 +29,7 @@ impl Proxy {
     /// Passes on to the server at `address`, without a chroot.
     pub fn to(address: &str) -> Self {
         let server = address.parse().expect("the address of a server");
-        let proxy = Self { port: Port::reserve(), server, open: Mutex::new(None) };
+        let proxy = Self { port: Port::reserve(), server, late: Arc::default(), open: Mutex::new(None) };
         proxy.heal();
         proxy
     }
@@ -33,6 +37,12 @@ impl Proxy {
     /// Where clients connect: `127.0.0.1:port`.
     pub fn address(&self) -> String {
         self.port.address().to_string()
+    }
+
+    /// Has all that is passed on be late by this much.
+    pub fn delay(&self, late: Duration) {
+        let late = u64::try_from(late.as_millis()).expect("a delay that a test can wait for");
+        self.late.store(late, Ordering::Relaxed);
     }
 
     /// Drops every connection, and refuses new ones.
@@ -55,13 +65,14 @@ impl Proxy {
         let streams = Arc::new(Mutex::new(Vec::new()));
         let acceptor = thread::spawn({
             let (listener, streams, server) = (listener.clone(), streams.clone(), self.server);
+            let late = self.late.clone();
             move || {
                 while let Ok((client, _)) = listener.accept() {
                     // When the server is away, the client finds its connection closed.
                     let Ok(server) = TcpStream::connect(server) else { continue };
                     let mut streams = streams.lock().expect("the streams");
-                    streams.push(pass_on(&client, &server));
-                    streams.push(pass_on(&server, &client));
+                    streams.push(pass_on(&client, &server, &late));
+                    streams.push(pass_on(&server, &client, &late));
                 }
             }
         });
@@ -78,11 +89,17 @@ impl Drop for Proxy {
 }
 
 /// Copies from one to the other until either ends, and then ends both. Returns the first, to be ended.
-fn pass_on(from: &TcpStream, to: &TcpStream) -> TcpStream {
+fn pass_on(from: &TcpStream, to: &TcpStream, late: &Arc<AtomicU64>) -> TcpStream {
     let clone = |stream: &TcpStream| stream.try_clone().expect("a descriptor more");
-    let (mut source, mut sink) = (clone(from), clone(to));
+    let (mut source, mut sink, late) = (clone(from), clone(to), late.clone());
     thread::spawn(move || {
-        let _ = io::copy(&mut source, &mut sink);
+        let mut buffer = [0; 16 << 10];
+        while let Ok(length @ 1..) = source.read(&mut buffer) {
+            thread::sleep(Duration::from_millis(late.load(Ordering::Relaxed)));
+            if sink.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
         let _ = source.shutdown(Shutdown::Both);
         let _ = sink.shutdown(Shutdown::Both);
     });

@@ -38,6 +38,17 @@ const LOGGER: &str = "/usr/share/java/slf4j-simple.jar";
 /// What a server that speaks TLS needs.
 const NETTY: &str = "/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar:/usr/share/java/netty-transport-native-unix-common.jar";
 
+/// How long to wait for an answer to a question that can be asked again: one that comes before a server has
+/// read its data may never be answered.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a follower has to come, and how long it may be out of step, in ticks.
+const MEMBERSHIP: &str = "initLimit=50\nsyncLimit=10\n";
+
+/// That elections are over soon, and that a member tries for ever to get its port.
+const ELECTIONS: [&str; 2] =
+    ["-Dzookeeper.fastleader.maxNotificationInterval=1000", "-Dzookeeper.electionPortBindRetry=0"];
+
 /// The parent of the JVM, in a process group of its own, out of the reach of a Ctrl-C.
 ///
 /// Its stdin is a pipe from this process. A line on it asks for the end of the server; the end of the
@@ -57,6 +68,9 @@ wait
 /// A server of its own on a port of its own on the loopback, with its data in a temporary folder.
 pub struct Server {
     options: Vec<String>,
+    /// What its settings say of the ensemble that it is a member of, and the ports that it has for that.
+    membership: String,
+    _peer_ports: [Option<Port>; 2],
     folder: TempDir,
     port: Port,
     /// Where it speaks TLS.
@@ -103,10 +117,41 @@ impl Server {
 
     fn start_on(options: &[&str], secure: Option<Port>) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let folder = temporary_folder();
-        let server = Self { options, folder, port: Port::reserve(), secure, running: Mutex::new(None) };
+        let server = Self::prepare(options, String::new(), [None, None], secure);
         server.start_again();
         server
+    }
+
+    /// Starts an ensemble of three. It serves when this returns.
+    pub fn start_ensemble() -> [Self; 3] {
+        let peer_ports = [(); 3].map(|()| [Port::reserve(), Port::reserve()]);
+        let mut membership = MEMBERSHIP.to_owned();
+        for (number, [quorum, election]) in (1..).zip(&peer_ports) {
+            let (quorum, election) = (quorum.address(), election.address().port());
+            membership.push_str(&format!("server.{number}={quorum}:{election}\n"));
+        }
+        let options = ELECTIONS.map(String::from).to_vec();
+        let mut number = 0;
+        let servers = peer_ports.map(|ports| {
+            number += 1;
+            let server = Self::prepare(options.clone(), membership.clone(), ports.map(Some), None);
+            fs::write(server.folder.path().join("myid"), number.to_string()).expect("a server's number");
+            server
+        });
+        // Alone, none of them serves.
+        servers.iter().for_each(Self::launch);
+        servers.iter().for_each(Self::wait_until_it_serves);
+        servers
+    }
+
+    fn prepare(
+        options: Vec<String>,
+        membership: String,
+        peer_ports: [Option<Port>; 2],
+        secure: Option<Port>,
+    ) -> Self {
+        let (folder, port, running) = (temporary_folder(), Port::reserve(), Mutex::new(None));
+        Self { options, membership, _peer_ports: peer_ports, folder, port, secure, running }
     }
 
     /// Where clients find it, running or not: `127.0.0.1:port`.
@@ -131,11 +176,8 @@ impl Server {
 
     /// The same with more options for the JVM, this time.
     pub fn start_again_with(&self, more: &[&str]) {
-        let mut running = self.running();
-        assert!(running.is_none(), "this ZooKeeper server runs already");
-        let more = more.iter().map(|&option| option.to_owned());
-        let options: Vec<String> = self.options.iter().cloned().chain(more).collect();
-        *running = Some(Jvm::start(&options, self.folder.path(), (&self.port, self.secure.as_ref())));
+        self.launch_with(more);
+        self.wait_until_it_serves();
     }
 
     /// While the server is stopped: copies its data.
@@ -161,6 +203,36 @@ impl Server {
         self.folder.path().join(DATA)
     }
 
+    /// The same without waiting until it serves, which the member of an ensemble may not do for long.
+    pub fn launch(&self) {
+        self.launch_with(&[]);
+    }
+
+    fn launch_with(&self, more: &[&str]) {
+        let mut running = self.running();
+        assert!(running.is_none(), "this ZooKeeper server runs already");
+        *running = Some(self.jvm(&self.port, self.secure.as_ref(), more));
+    }
+
+    /// Waits until a server that was launched serves.
+    pub fn wait_until_it_serves(&self) {
+        wait_until_it_serves(self.folder.path(), self.port.address());
+    }
+
+    /// Whether it leads its ensemble. One that does not answer at once does not.
+    pub fn leads(&self) -> bool {
+        let answer = four_letter(self.port.address(), "srvr", PATIENCE);
+        answer.is_ok_and(|answer| answer.contains("Mode: leader"))
+    }
+
+    fn jvm(&self, port: &Port, secure: Option<&Port>, more: &[&str]) -> Jvm {
+        let secure = secure.map(Port::address);
+        let settings = settings(self.folder.path(), port.address(), secure, &self.membership);
+        let more = more.iter().map(|&option| option.to_owned());
+        let options: Vec<String> = self.options.iter().cloned().chain(more).collect();
+        Jvm::launch(&options, self.folder.path(), &settings)
+    }
+
     /// While the server is stopped: serves its data at an address that nobody knows but `visit`, so that a
     /// znode can change behind the backs of those who wait for the server to come back. Their sessions have
     /// expired by then.
@@ -168,7 +240,8 @@ impl Server {
         let running = self.running();
         assert!(running.is_none(), "a running ZooKeeper server cannot be elsewhere as well");
         let port = Port::reserve();
-        let jvm = Jvm::start(&self.options, self.folder.path(), (&port, None));
+        let jvm = self.jvm(&port, None, &[]);
+        wait_until_it_serves(self.folder.path(), port.address());
         no_session_is_left(port.address());
         let result = visit(&port.address().to_string());
         jvm.end();
@@ -297,9 +370,8 @@ struct Jvm {
 }
 
 impl Jvm {
-    fn start(options: &[String], folder: &Path, (port, secure): (&Port, Option<&Port>)) -> Self {
+    fn launch(options: &[String], folder: &Path, settings: &Path) -> Self {
         assert!(Path::new(JAR).exists(), "{JAR} is missing; 'make deps' installs it");
-        let settings = settings(folder, port.address(), secure.map(Port::address));
         let mut command = Command::new("/bin/sh");
         command.args(["-c", GUARDIAN, "guardian"]).arg(folder);
         command.args(["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
@@ -320,20 +392,7 @@ impl Jvm {
             .read_line(&mut line)
             .expect("the server's pid");
         let pid = Pid::from_raw(line.trim().parse().expect("a number as the server's pid"));
-        let jvm = Self { pid, guardian, pipe };
-        jvm.wait_until_it_serves(folder, port.address());
-        jvm
-    }
-
-    fn wait_until_it_serves(&self, folder: &Path, address: SocketAddr) {
-        // `conf` names the folder, so that an answer is this server's and no other's.
-        let mark = format!("dataDir={}", folder.display());
-        // A question that comes before the server has read its data may never be answered: ask again.
-        let patience = Duration::from_millis(250);
-        eventually(DEADLINE, "ZooKeeper to serve", || match four_letter(address, "conf", patience) {
-            Ok(answer) if answer.contains(&mark) => Ok(()),
-            other => Err((other, fs::read_to_string(folder.join("log")))),
-        });
+        Self { pid, guardian, pipe }
     }
 
     fn end(mut self) {
@@ -341,6 +400,15 @@ impl Jvm {
         let _ = self.pipe.write_all(b"end\n");
         self.guardian.wait().expect("the guardian to end");
     }
+}
+
+fn wait_until_it_serves(folder: &Path, address: SocketAddr) {
+    // `conf` names the folder, so that an answer is this server's and no other's.
+    let mark = format!("dataDir={}", folder.display());
+    eventually(DEADLINE, "ZooKeeper to serve", || match four_letter(address, "conf", PATIENCE) {
+        Ok(answer) if answer.contains(&mark) => Ok(()),
+        other => Err((other, fs::read_to_string(folder.join("log")))),
+    });
 }
 
 fn no_session_is_left(address: SocketAddr) {
@@ -355,7 +423,7 @@ fn no_session_is_left(address: SocketAddr) {
     });
 }
 
-fn settings(folder: &Path, address: SocketAddr, secure: Option<SocketAddr>) -> PathBuf {
+fn settings(folder: &Path, address: SocketAddr, secure: Option<SocketAddr>, membership: &str) -> PathBuf {
     let file = folder.join("zoo.cfg");
     let mut text = format!(
         "dataDir={}\n\
@@ -366,7 +434,8 @@ fn settings(folder: &Path, address: SocketAddr, secure: Option<SocketAddr>) -> P
          maxSessionTimeout=30000\n\
          maxClientCnxns=0\n\
          admin.enableServer=false\n\
-         4lw.commands.whitelist=*\n",
+         4lw.commands.whitelist=*\n\
+         {membership}",
         folder.display(),
         address.port(),
         address.ip()

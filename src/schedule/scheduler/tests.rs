@@ -1,0 +1,119 @@
+//! The loop with both of its neighbours played by the test: what is applied is known across definitions.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::config::Defaults;
+use crate::config::parse::parse;
+use crate::schedule::order::{Outcome, RunId};
+use crate::watch::update::{Event, Version};
+
+struct Rig {
+    notices: mpsc::Sender<Notice>,
+    ended: mpsc::Sender<Ended>,
+    orders: mpsc::Receiver<Order>,
+    scheduler: JoinHandle<()>,
+}
+
+impl Rig {
+    fn new(heritage: Heritage) -> Self {
+        let (notices, notices_out) = mpsc::channel(8);
+        let (ended, ended_out) = mpsc::channel(8);
+        let (orders_in, orders) = mpsc::channel(8);
+        let scheduler = Scheduler::new("host".into(), 8, heritage);
+        let scheduler = tokio::spawn(scheduler.run(notices_out, ended_out, orders_in));
+        Self { notices, ended, orders, scheduler }
+    }
+
+    async fn define(&self, keys: &str) {
+        self.notices.send(Notice::Watched(spec(keys))).await.unwrap();
+    }
+
+    async fn undefine(&self) {
+        self.notices.send(Notice::Unwatched("a".try_into().unwrap())).await.unwrap();
+    }
+
+    async fn look(&self, mzxid: i64) {
+        let update =
+            Update { event: Event::Loaded, version: version(mzxid), contents: Bytes::new(), child: None };
+        self.notices.send(Notice::Updated("a".try_into().unwrap(), update)).await.unwrap();
+    }
+
+    async fn end(&self, run: RunId, mzxid: i64) {
+        let (given, outcome) = (applied(mzxid), Outcome::Exited(0));
+        let (watch, lasted) = ("a".try_into().unwrap(), Duration::ZERO);
+        self.ended.send(Ended { run, watch, given, outcome, usage: None, lasted }).await.unwrap();
+    }
+
+    /// The zxids of what was ordered and not taken yet, once all that was told is taken in.
+    async fn ordered(mut self) -> Vec<i64> {
+        drop((self.notices, self.ended));
+        let mut zxids = Vec::new();
+        while let Some(order) = self.orders.recv().await {
+            let Order::Start { update, .. } = order else { panic!("{order:?}") };
+            zxids.push(update.version.mzxid);
+        }
+        self.scheduler.await.unwrap();
+        zxids
+    }
+}
+
+fn spec(keys: &str) -> Arc<WatchSpec> {
+    let text = format!("[[watch]]\nznode = '/a'\ncommand = 'true'\n{keys}");
+    parse(Path::new("a.toml"), text.as_bytes(), &Defaults::default(), "a").unwrap().remove(0).spec
+}
+
+fn version(mzxid: i64) -> Version {
+    Version { czxid: 1, mzxid, version: 0 }
+}
+
+fn applied(mzxid: i64) -> Applied {
+    Applied { znode: "/a".into(), version: version(mzxid) }
+}
+
+fn heritage(mzxid: i64, runs: Vec<Adopted>) -> Heritage {
+    Heritage { runs, applied: [("a".try_into().unwrap(), applied(mzxid))].into() }
+}
+
+#[tokio::test]
+async fn p3_a_run_that_an_earlier_daemon_has_started_and_that_ends_before_its_watch_is_defined_is_applied() {
+    for (keys, ordered) in
+        [("run_on_load = 'if-changed'", &[][..]), ("run_on_load = false", &[]), ("run_on_load = true", &[7])]
+    {
+        let run = RunId::from_u64(1);
+        let rig =
+            Rig::new(heritage(6, vec![Adopted { run, watch: "a".try_into().unwrap(), given: applied(7) }]));
+        rig.end(run, 7).await;
+        // It is told of an end before it is told of anything else.
+        rig.define(keys).await;
+        rig.look(7).await;
+        assert_eq!(rig.ordered().await, ordered, "{keys}");
+    }
+}
+
+#[tokio::test]
+async fn p3_a_watch_that_is_taken_away_and_comes_back_knows_what_it_has_applied() {
+    for (seen_then, ordered) in [(6, &[][..]), (7, &[7])] {
+        let rig = Rig::new(heritage(6, Vec::new()));
+        rig.define("run_on_load = 'if-changed'").await;
+        rig.look(6).await;
+        rig.undefine().await;
+        rig.define("run_on_load = 'if-changed'").await;
+        rig.look(seen_then).await;
+        assert_eq!(rig.ordered().await, ordered, "{seen_then}");
+    }
+}
+
+#[tokio::test]
+async fn p3_what_was_applied_of_the_contents_says_nothing_of_the_children() {
+    let rig = Rig::new(heritage(6, Vec::new()));
+    rig.define("run_on_load = false").await;
+    rig.look(6).await;
+    rig.define("run_on_load = false\nwatch_type = 'children'").await;
+    rig.look(7).await;
+    assert!(rig.ordered().await.is_empty());
+}

@@ -1,0 +1,140 @@
+//! What the journals say of the promises. Each fault that is found is a sentence.
+
+use std::collections::HashMap;
+
+use crate::host::{Done, Host};
+use crate::plan::{Kind, Mode, OnLoad, Watch};
+use crate::runs::Run;
+use crate::writer::Story;
+
+/// Judges the whole journal of a host.
+pub fn faults(host: &Host, watches: &[Watch], stories: &HashMap<String, Story>) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut say = |watch: &str, what: String| faults.push(format!("{} {watch}: {what}", host.name));
+    let one_at_a_time =
+        |name: &str| watches.iter().any(|watch| watch.name == name && watch.mode != Mode::Parallel);
+    for watch in host.runs.overlaps.iter().filter(|name| one_at_a_time(name)) {
+        say(watch, "a run found another one".to_owned());
+    }
+    for line in &host.runs.twice {
+        say("", format!("a run that began twice: {line}"));
+    }
+    for watch in watches {
+        let runs = host.runs.of.get(&watch.name).map_or(&[][..], Vec::as_slice);
+        let story = stories.get(&watch.znode);
+        for (at, run) in runs.iter().enumerate() {
+            let earlier = &runs[..at];
+            if let Err(why) = p3_was_written(watch, run, earlier, story) {
+                say(&watch.name, format!("{why}: {run:?}"));
+            }
+            if let Err(why) = p3_has_a_reason(watch, run, earlier, &host.done) {
+                let same: Vec<&Run> = earlier.iter().filter(|other| other.zxid == run.zxid).collect();
+                say(&watch.name, format!("{why}: {run:?} after {same:?}"));
+            }
+        }
+        if watch.mode != Mode::Parallel {
+            for pair in runs.windows(2) {
+                if let Err(why) = p2_follows(&pair[0], &pair[1]) {
+                    say(&watch.name, format!("{why}: {pair:?}"));
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// What it was given was written, in that transaction, and all runs that were given that transaction were
+/// given the same.
+fn p3_was_written(
+    watch: &Watch,
+    run: &Run,
+    earlier: &[Run],
+    story: Option<&Story>,
+) -> Result<(), &'static str> {
+    if run.event == "deleted" {
+        return if watch.kind == Kind::Visitor { Ok(()) } else { Err("nobody has deleted it") };
+    }
+    if !story.is_some_and(|story| story.has(run.token, run.zxid)) {
+        return Err("nobody has written that");
+    }
+    let same = earlier.iter().filter(|other| other.zxid == run.zxid && other.event != "deleted");
+    if same.into_iter().any(|other| other.token != run.token) {
+        return Err("one transaction, and two contents");
+    }
+    Ok(())
+}
+
+/// A run has a reason that no earlier one had.
+fn p3_has_a_reason(
+    watch: &Watch,
+    run: &Run,
+    earlier: &[Run],
+    done: &[(u64, Done)],
+) -> Result<(), &'static str> {
+    let since = |from: u64, what: &Done| {
+        done.iter().filter(|(at, done)| done == what && *at >= from && *at <= run.began).count()
+    };
+    let starts = |from| since(from, &Done::Started);
+    let redefined = |from| since(from, &Done::Redefined(watch.name.clone()));
+    // What a minder that was killed knew of a run's end, nobody knows.
+    let may_be_lost = |other: &Run| since(other.began, &Done::MindersKilled) > 0;
+    let same =
+        |other: &&Run| other.zxid == run.zxid && (other.event == "deleted") == (run.event == "deleted");
+    let of_attempt = |attempt| earlier.iter().filter(same).filter(move |other| other.attempt == attempt);
+
+    if run.attempt > 1 {
+        if run.attempt > watch.retries + 1 {
+            return Err("tried more often than it is asked for");
+        }
+        let before = of_attempt(run.attempt - 1).filter(|other| !other.went_well() || may_be_lost(other));
+        return if before.count() > of_attempt(run.attempt).count() {
+            Ok(())
+        } else {
+            Err("tried again without a failure")
+        };
+    }
+    if run.event == "loaded" {
+        let loaded = earlier.iter().filter(|other| other.event == "loaded" && other.attempt == 1).count();
+        if loaded + 1 > starts(0) + redefined(0) {
+            return Err("loaded more often than there was a load");
+        }
+        if watch.on_load == OnLoad::Never {
+            return Err("run on load without being asked to");
+        }
+    }
+    let Some(first) = of_attempt(1).next() else { return Ok(()) };
+    let loads = starts(first.began) + redefined(first.began);
+    if of_attempt(1).count() > loads {
+        return Err("run again although nothing was loaded since");
+    }
+    if watch.on_load != OnLoad::Always
+        && earlier.iter().filter(same).any(|other| other.went_well() && !may_be_lost(other))
+    {
+        return Err("run again although it was applied");
+    }
+    Ok(())
+}
+
+/// The runs of a watch that has one at a time, in their order.
+fn p2_follows(before: &Run, after: &Run) -> Result<(), &'static str> {
+    if after.id <= before.id {
+        return Err("the later of two runs has the earlier number");
+    }
+    if before.end.is_some_and(|(ended, _)| ended > after.began) {
+        return Err("two runs at once");
+    }
+    if after.zxid < before.zxid {
+        return Err("back in time");
+    }
+    Ok(())
+}
+
+/// The watches of a host that have not last run with what is there.
+pub fn behind(host: &Host, watches: &[Watch], truth: &HashMap<String, u64>) -> Vec<String> {
+    let is_behind = |watch: &&Watch| {
+        watch.mode == Mode::Queue
+            && host.runs.last(&watch.name).map(|run| run.token) != truth.get(&watch.znode).copied()
+    };
+    let last = |watch: &Watch| format!("{} {} {:?}", host.name, watch.name, host.runs.last(&watch.name));
+    watches.iter().filter(is_behind).map(last).collect()
+}

@@ -1,0 +1,185 @@
+//! Who updates the znodes, and remembers all that was ever tried to be written: what a run was given must be
+//! among it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use zookeeper_client::{Acls, Client, CreateMode, Error};
+
+use super::chance::Chance;
+use super::child::token;
+use super::plan::Kind;
+
+/// How long an answer is waited for before a new session is made.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How many children of a queue are left when it is tidied up.
+const KEPT: usize = 4;
+
+/// What was ever tried to be written to a znode, by what a run would be given of it, and in which transaction
+/// that happened where it is known.
+#[derive(Debug, Default)]
+pub struct Story(HashMap<u64, Option<i64>>);
+
+impl Story {
+    /// Whether a run may have been given this in this transaction.
+    pub fn has(&self, token: u64, zxid: i64) -> bool {
+        self.0.get(&token).is_some_and(|known| known.is_none_or(|known| known == zxid))
+    }
+}
+
+pub struct Writer {
+    runtime: Runtime,
+    servers: String,
+    client: Option<Client>,
+    chance: Chance,
+    /// What is written next is unlike all that was.
+    count: u64,
+    pub stories: HashMap<String, Story>,
+    pub acknowledged: usize,
+    pub unknown: usize,
+}
+
+impl Writer {
+    pub fn new(servers: &str, chance: Chance) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a tokio runtime");
+        let (servers, stories) = (servers.to_owned(), HashMap::new());
+        Self { runtime, servers, client: None, chance, count: 0, stories, acknowledged: 0, unknown: 0 }
+    }
+
+    /// Makes the znodes.
+    pub fn create_all(&mut self, znodes: &[(String, Kind)]) {
+        for (path, kind) in znodes {
+            while !self.write(path, *kind) {}
+        }
+    }
+
+    /// Changes what a watch of the znode would see, and says whether that is known to have happened.
+    pub fn write(&mut self, path: &str, kind: Kind) -> bool {
+        self.count += 1;
+        let deletes = self.chance.one_in(4);
+        let pick = self.chance.below(8);
+        let mark = format!("{path} {}", self.count);
+        let story = self.stories.entry(path.to_owned()).or_default();
+        let (servers, client) = (&self.servers, &mut self.client);
+        let attempt = async {
+            if client.is_none() {
+                let connector = Client::connector().with_session_timeout(Duration::from_secs(4));
+                *client = Some(connector.with_fail_eagerly().connect(servers).await?);
+            }
+            let client = client.as_ref().ok_or(Error::SessionExpired)?;
+            match kind {
+                Kind::Data => write_data(client, path, &mark, story).await,
+                Kind::Visitor if deletes => come_or_go(client, path, &mark, story).await,
+                Kind::Visitor => write_data(client, path, &mark, story).await,
+                Kind::Parent => toggle_child(client, path, pick, story).await,
+                Kind::Queue => add_child(client, path, &mark, story).await,
+            }
+        };
+        let answer = self.runtime.block_on(async { tokio::time::timeout(ANSWER, attempt).await });
+        let known = matches!(answer, Ok(Ok(())));
+        if known {
+            self.acknowledged += 1;
+        } else {
+            self.unknown += 1;
+            // Whatever it was, another session is not the worse for it.
+            self.client = None;
+        }
+        known
+    }
+
+    /// What a run that is given the state of the znode by now is given; `None`: that cannot be told now.
+    pub fn truth(&mut self, path: &str, kind: Kind) -> Option<u64> {
+        let servers = self.servers.clone();
+        let look = async {
+            let client = Client::connect(&servers).await?;
+            client.sync(path).await?;
+            match kind {
+                Kind::Data | Kind::Visitor => Ok(token(&client.get_data(path).await?.0)),
+                Kind::Parent => {
+                    let names = client.list_children(path).await?.into_iter().collect();
+                    Ok(token(lines(&names).as_bytes()))
+                }
+                Kind::Queue => {
+                    let newest = client.list_children(path).await?.into_iter().max().unwrap_or_default();
+                    Ok(token(&client.get_data(&format!("{path}/{newest}")).await?.0))
+                }
+            }
+        };
+        let look = async { tokio::time::timeout(ANSWER, look).await };
+        self.runtime.block_on(look).ok().and_then(|truth: Result<u64, Error>| truth.ok())
+    }
+}
+
+async fn write_data(client: &Client, path: &str, mark: &str, story: &mut Story) -> Result<(), Error> {
+    let contents = mark.as_bytes();
+    story.0.insert(token(contents), None);
+    let zxid = match client.set_data(path, contents, None).await {
+        Err(Error::NoNode) => {
+            let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+            client.create(path, contents, &options).await?.0.mzxid
+        }
+        written => written?.mzxid,
+    };
+    story.0.insert(token(contents), Some(zxid));
+    Ok(())
+}
+
+async fn come_or_go(client: &Client, path: &str, mark: &str, story: &mut Story) -> Result<(), Error> {
+    match client.delete(path, None).await {
+        Ok(()) | Err(Error::NoNode) => {}
+        Err(error) => return Err(error),
+    }
+    // Now and then it is gone for as long as it takes to write elsewhere.
+    if mark.ends_with(['1', '2', '3']) {
+        return Ok(());
+    }
+    write_data(client, path, mark, story).await
+}
+
+async fn toggle_child(client: &Client, path: &str, pick: usize, story: &mut Story) -> Result<(), Error> {
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    match client.create(path, b"", &options).await {
+        Ok(_) | Err(Error::NodeExists) => {}
+        Err(error) => return Err(error),
+    }
+    client.sync(path).await?;
+    let mut names: BTreeSet<String> = client.list_children(path).await?.into_iter().collect();
+    // The first state is one as well.
+    story.0.insert(token(lines(&names).as_bytes()), None);
+    let name = format!("child-{pick}");
+    let child = format!("{path}/{name}");
+    let is_there = names.remove(&name);
+    if !is_there {
+        names.insert(name);
+    }
+    story.0.entry(token(lines(&names).as_bytes())).or_insert(None);
+    if is_there {
+        client.delete(&child, None).await?;
+    } else {
+        client.create(&child, b"", &options).await?;
+    }
+    Ok(())
+}
+
+async fn add_child(client: &Client, path: &str, mark: &str, story: &mut Story) -> Result<(), Error> {
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    match client.create(path, b"", &options).await {
+        Ok(_) | Err(Error::NodeExists) => {}
+        Err(error) => return Err(error),
+    }
+    story.0.insert(token(mark.as_bytes()), None);
+    let sequential = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
+    let (stat, _) = client.create(&format!("{path}/item-"), mark.as_bytes(), &sequential).await?;
+    story.0.insert(token(mark.as_bytes()), Some(stat.mzxid));
+    let names: BTreeSet<String> = client.list_children(path).await?.into_iter().collect();
+    for name in names.iter().take(names.len().saturating_sub(KEPT)) {
+        client.delete(&format!("{path}/{name}"), None).await?;
+    }
+    Ok(())
+}
+
+fn lines(names: &BTreeSet<String>) -> String {
+    names.iter().map(|name| format!("{name}\n")).collect()
+}
