@@ -174,8 +174,10 @@ impl Minder {
     /// What no daemon has taken note of is kept for one that comes later.
     fn leave_ends(&self) {
         for run in self.runs.values().filter(|run| !run.is_noted()) {
-            if let Some(end) = run.end() {
-                let _ = self.around.records.leave(end, &run.output);
+            if let Some(end) = run.end()
+                && self.around.records.leave(end, &run.output).is_ok()
+            {
+                self.around.records.forget_started(run.id);
             }
         }
     }
@@ -249,6 +251,8 @@ impl Minder {
                     if let Some(run) = self.runs.get_mut(&run) {
                         if run.was_left() {
                             self.around.records.forget(run.id);
+                        } else {
+                            self.around.records.forget_started(run.id);
                         }
                         run.set_noted();
                     }
@@ -517,7 +521,8 @@ impl Minder {
         if run.cgroup().is_some_and(|cgroup| std::fs::remove_dir(cgroup).is_err()) {
             self.sweep_at = Some(now + SWEEP);
         }
-        self.around.records.forget_started(id);
+        // Its record stays until the daemon has taken note of its end: should this process die before, a run
+        // without a record is one that never came to execute anything, and is started again.
         run.finish(ending, usage, now);
         // What it printed is told before that it has ended, as it happened.
         self.pass_on(id);

@@ -7,6 +7,9 @@ use crate::plan::{Kind, Mode, OnLoad, Watch};
 use crate::runs::Run;
 use crate::writer::Story;
 
+/// How long it may take from the birth of a process to its first line.
+const TO_BEGIN_US: u64 = 2_000_000;
+
 /// Judges the whole journal of a host.
 pub fn faults(host: &Host, watches: &[Watch], stories: &HashMap<String, Story>) -> Vec<String> {
     let mut faults = Vec::new();
@@ -76,8 +79,8 @@ fn p3_has_a_reason(
     };
     let starts = |from| since(from, &Done::Started);
     let redefined = |from| since(from, &Done::Redefined(watch.name.clone()));
-    // What a minder that was killed knew of a run's end, nobody knows.
-    let may_be_lost = |other: &Run| since(other.began, &Done::MindersKilled) > 0;
+    // What a minder that was killed knew of a run's end, nobody knows: also of one that it had only just made.
+    let may_be_lost = |other: &Run| since(other.began.saturating_sub(TO_BEGIN_US), &Done::MindersKilled) > 0;
     let same =
         |other: &&Run| other.zxid == run.zxid && (other.event == "deleted") == (run.event == "deleted");
     let of_attempt = |attempt| earlier.iter().filter(same).filter(move |other| other.attempt == attempt);
@@ -107,9 +110,10 @@ fn p3_has_a_reason(
     if of_attempt(1).count() > loads {
         return Err("run again although nothing was loaded since");
     }
-    if watch.on_load != OnLoad::Always
-        && earlier.iter().filter(same).any(|other| other.went_well() && !may_be_lost(other))
-    {
+    // What is applied is what ended last, which of runs beside each other need not be the newest.
+    let applied = earlier.iter().filter(|other| other.went_well()).max_by_key(|other| other.end);
+    let applied = applied.filter(|other| same(other) && !may_be_lost(other));
+    if watch.on_load != OnLoad::Always && applied.is_some() {
         return Err("run again although it was applied");
     }
     Ok(())
