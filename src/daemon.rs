@@ -1,12 +1,11 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+mod run_dir;
+
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::SigSet;
 use sd_notify::NotifyState;
 use thiserror::Error;
@@ -16,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::run_dir::RunDir;
 use crate::config::loader::{self, ReloadRequest};
 use crate::config::settings::Settings;
 use crate::record::journal;
@@ -42,7 +42,7 @@ const AHEAD: usize = 64;
 #[derive(Debug, Error)]
 pub enum DaemonError {
     /// One of its folders cannot be made or used.
-    #[error("cannot use {path}: {error}")]
+    #[error("cannot use the folder {path}: {error}")]
     Folder {
         /// Which one.
         path: PathBuf,
@@ -65,16 +65,18 @@ pub enum DaemonError {
     PartEnded(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP.
+/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The run folder is held until then.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
-pub async fn run(settings: Settings) -> Result<(), DaemonError> {
+pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError> {
     let daemon = &settings.daemon;
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
-    let _lock = lock(&daemon.run_dir)?;
-    let ledger = Ledger::open(&daemon.state_dir);
+    let state_dir = daemon.state_dir.clone();
+    // On a thread of its own: a disk may take its time.
+    let ledger = tokio::task::spawn_blocking(move || Ledger::open(&state_dir)).await;
+    let ledger = ledger.map_err(|_| DaemonError::PartEnded("ledger"))?;
     let lang = std::env::var("LANG").ok();
     let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
     info!(
@@ -95,7 +97,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let (orders_in, orders) = mpsc::channel(AHEAD);
     let (ended_in, ended) = mpsc::channel(AHEAD);
     let (happenings_in, happenings) = mpsc::channel(AHEAD);
-    let (kept_in, kept) = mpsc::channel(AHEAD);
+    let (kept_in, kept) = mpsc::unbounded_channel();
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -204,24 +206,6 @@ async fn all_looked_at(readings: &mut Readings) -> Option<usize> {
 fn tell_systemd(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!("cannot notify systemd: {error}");
-    }
-}
-
-/// Makes the run folder this process' own, as long as the file is held.
-fn lock(run_dir: &Path) -> Result<Flock<File>, DaemonError> {
-    let failed = |error| DaemonError::Folder { path: run_dir.to_owned(), error };
-    if !run_dir.exists() {
-        // Children of other users pass through it to what is theirs, whatever the umask that this process was
-        // started with; what is in it is closed to them.
-        let made = DirBuilder::new().recursive(true).create(run_dir);
-        made.and_then(|()| fs::set_permissions(run_dir, Permissions::from_mode(0o755))).map_err(failed)?;
-    }
-    let path = run_dir.join("daemon.lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(DaemonError::AlreadyRunning(run_dir.to_owned())),
-        Err((_, errno)) => Err(failed(errno.into())),
     }
 }
 

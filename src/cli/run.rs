@@ -10,7 +10,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::cli::EXIT_CONFIGURATION;
 use crate::config::settings::{LogTarget, Overrides, Settings};
-use crate::{daemon, record};
+use crate::daemon::{self, RunDir};
+use crate::record;
 
 /// Run the daemon
 ///
@@ -88,6 +89,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     };
     // Relative paths are absolute by now; a pid file is made before this process can be somewhere else.
     let mut pidfile = args.pidfile.as_deref().map(lock_pidfile).transpose()?;
+    // Before it detaches, so that whoever starts it learns that it cannot.
+    let run_dir = RunDir::take(&settings.daemon.run_dir)?;
     std::env::set_current_dir("/")?;
     if args.daemonize {
         nix::unistd::daemon(true, false).context("cannot detach")?;
@@ -97,10 +100,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         file.rewind()?;
         writeln!(**file, "{}", std::process::id())?;
     }
-    let log_is_stderr = record::log::set_up(&settings.log)?;
+    let logging = record::log::set_up(&settings.log)?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ran = runtime.block_on(daemon::run(settings));
+    let ran = runtime.block_on(daemon::run(settings, run_dir));
     // Whoever is still being looked up in a directory that does not answer is not waited for.
     runtime.shutdown_background();
     if let Some((_, path)) = &pidfile {
@@ -108,7 +111,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
     if let Err(error) = ran {
         // Who started it sees it on stderr; who looks for it later, in the log.
-        if !log_is_stderr {
+        if !logging.is_stderr {
             tracing::error!("{error}");
         }
         return Err(error.into());

@@ -5,11 +5,9 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -22,7 +20,7 @@ use nix::unistd::{
     Gid, Pid, Uid, chdir, dup2_stderr, dup2_stdout, getppid, setgroups, setresgid, setresuid, setsid,
 };
 
-use crate::minder::{cgroup, records, signals};
+use crate::minder::{append, cgroup, records, signals};
 use crate::run::protocol::Identity;
 
 /// The soft limit of open files that a child starts with, as systemd gives its services: a program that
@@ -31,6 +29,9 @@ const OPEN_FILES: u64 = 1024;
 
 /// How often a program that somebody has open for writing is tried again, and how long in between.
 const BUSY: (u32, Duration) = (200, Duration::from_millis(10));
+
+/// `keyctl(2)`, which no C library declares: a new and empty session keyring instead of the one there is.
+const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
 
 /// `ioprio_set(2)`, which no C library declares: of a process, and none of its own.
 const IOPRIO_WHO_PROCESS: i32 = 1;
@@ -217,21 +218,26 @@ fn become_program(
         let _ = std::fs::write(cgroup::entrance(cgroup), "0");
     }
     forget_priorities();
+    // The one that it has may hold keys of whoever started the daemon: `session-keyring(7)`. A kernel without
+    // keys has none to give away.
+    // SAFETY: takes plain numbers.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
     umask(Mode::from_bits_truncate(program.umask));
 
-    // As the daemon's user, like any service manager does: the log folders are not the run's user's.
-    let appended = program.append_to.as_deref().map(open_to_append).transpose();
-    let appended = appended.map_err(at(Stage::OpenOutput))?;
-    if let Some(file) = appended {
-        dup2_stdout(&file).map_err(at(Stage::Descriptors))?;
-        dup2_stderr(&file).map_err(at(Stage::Descriptors))?;
+    // As the daemon's user, as service managers do: log folders are not the run's user's. But not where others
+    // could have made it lead elsewhere.
+    let open_before = program.append_to.as_deref().is_some_and(append::is_beyond_others);
+    if open_before {
+        append_output(program)?;
     }
-
     match &program.identity {
         Some(identity) => become_user(identity)?,
         None if Uid::effective().is_root() => give_up_capabilities().map_err(at(Stage::Privilege))?,
         // What the service manager has given to a daemon that is not root is meant for what it runs.
         None => {}
+    }
+    if !open_before {
+        append_output(program)?;
     }
     chdir(&program.directory).map_err(at(Stage::Directory))?;
     Err(Failure { stage: Stage::Execute, errno: execute(program) })
@@ -276,11 +282,12 @@ fn forget_priorities() {
     }
 }
 
-fn open_to_append(path: &Path) -> Result<std::fs::File, Errno> {
-    // A link at the end of the path might have been put there by whoever can write to the folder.
-    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY;
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path);
-    file.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+fn append_output(program: &Program) -> Result<(), Failure> {
+    let at = |stage| move |errno| Failure { stage, errno };
+    let Some(path) = &program.append_to else { return Ok(()) };
+    let file = append::open(path).map_err(at(Stage::OpenOutput))?;
+    dup2_stdout(&file).map_err(at(Stage::Descriptors))?;
+    dup2_stderr(&file).map_err(at(Stage::Descriptors))
 }
 
 /// Groups, then group, then user, since each takes a privilege that the next one gives up; then each is

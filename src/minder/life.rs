@@ -77,6 +77,9 @@ pub enum Action {
     ReportStuck,
     /// It has ended: reap it and report.
     Finish(Ending),
+    /// It was ended, and none of it was found any more: send SIGKILL to its process group all the same before
+    /// its main process is reaped, since what forks all the time may not have been seen; then report.
+    KillAndFinish(Ending),
 }
 
 impl Life {
@@ -130,7 +133,7 @@ impl Life {
                     (Why::Asked, main) => main.unwrap_or(Ending::Lost),
                 };
                 *self = Self::Over;
-                Action::Finish(ending)
+                Action::KillAndFinish(ending)
             }
             (Self::Terminating { kill_at, why, main }, Event::Time) if now >= *kill_at => {
                 *self = Self::Killed { stuck_at: Some(now + STUCK_AFTER), why: *why, main: main.take() };
@@ -186,7 +189,7 @@ mod tests {
         assert_eq!(life.step(long_after, AFTER, Event::Time), Action::Nothing);
         let ended = Event::MainEnded(Ending::Signaled(9));
         assert_eq!(life.step(late + AFTER, AFTER, ended), Action::LookForSurvivors);
-        assert_eq!(life.step(late + AFTER, AFTER, Event::Empty), Action::Finish(Ending::TimedOut));
+        assert_eq!(life.step(late + AFTER, AFTER, Event::Empty), Action::KillAndFinish(Ending::TimedOut));
     }
 
     #[test]
@@ -197,7 +200,7 @@ mod tests {
         assert!(life.waits_for_survivors());
         assert_eq!(life.step(now, AFTER, Event::Time), Action::LookForSurvivors);
         assert_eq!(life.step(now + AFTER, AFTER, Event::Time), Action::Kill);
-        assert_eq!(life.step(now + AFTER, AFTER, Event::Empty), Action::Finish(Ending::TimedOut));
+        assert_eq!(life.step(now + AFTER, AFTER, Event::Empty), Action::KillAndFinish(Ending::TimedOut));
     }
 
     #[test]
@@ -209,6 +212,6 @@ mod tests {
         let ending = Ending::Signaled(15);
         let ended = Event::MainEnded(ending.clone());
         assert_eq!(life.step(Instant::now(), AFTER, ended), Action::LookForSurvivors);
-        assert_eq!(life.step(Instant::now(), AFTER, Event::Empty), Action::Finish(ending));
+        assert_eq!(life.step(Instant::now(), AFTER, Event::Empty), Action::KillAndFinish(ending));
     }
 }

@@ -452,6 +452,10 @@ impl Minder {
             }
             Action::LookForSurvivors => self.look_for_survivors(id, now),
             Action::Finish(ending) => self.finish(id, ending, now),
+            Action::KillAndFinish(ending) => {
+                run.signal_group(Signal::SIGKILL);
+                self.finish(id, ending, now);
+            }
         }
     }
 

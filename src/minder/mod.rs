@@ -5,6 +5,7 @@
 //! must not; and it stays small, so that a fork costs the same however large the daemon has grown. It heeds
 //! nothing but its socket: no signal ends it but SIGKILL, since any of its children could send one.
 
+pub mod append;
 pub mod cgroup;
 pub mod child;
 pub mod life;

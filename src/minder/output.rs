@@ -15,6 +15,9 @@ pub const KEPT: usize = 64 << 10;
 /// How much of a line is passed on, in bytes.
 pub const LONGEST_LINE: usize = 8 << 10;
 
+/// How long a line is at the most that counts as one, in bytes.
+const ORDINARY_LINE: usize = 256;
+
 /// How many lines are passed on at once, so that what else is said is never far behind them.
 const LINES_AT_ONCE: usize = 256;
 
@@ -71,7 +74,7 @@ impl Output {
     pub fn take_lines(&mut self, now: Instant, room: usize) -> Option<Lines> {
         let allowed = self.allowance.at(now).min(LINES_AT_ONCE);
         let lines = self.take(allowed, room, false)?;
-        self.allowance.spend(lines.bytes.iter().filter(|&&byte| byte == b'\n').count());
+        self.allowance.spend(lines.bytes.split_inclusive(|&byte| byte == b'\n').map(cost).sum());
         Some(lines)
     }
 
@@ -123,10 +126,10 @@ impl Output {
         self.kept.range(self.kept.len() - self.unsent..)
     }
 
-    fn take(&mut self, most_lines: usize, room: usize, to_the_end: bool) -> Option<Lines> {
+    fn take(&mut self, most: usize, room: usize, to_the_end: bool) -> Option<Lines> {
         let mut bytes = Vec::new();
-        let mut lines = 0;
-        while lines < most_lines && bytes.len() < room && self.unsent > 0 {
+        let (mut lines, mut spent) = (0, 0);
+        while spent < most && bytes.len() < room && self.unsent > 0 {
             let newline = self.unsent_bytes().position(|&byte| byte == b'\n');
             let length = newline.unwrap_or(self.unsent);
             if newline.is_none() && !to_the_end && length <= LONGEST_LINE && !self.in_cut_line {
@@ -134,12 +137,14 @@ impl Output {
             }
             let start = self.kept.len() - self.unsent;
             if !self.in_cut_line {
+                let begin = bytes.len();
                 bytes.extend(self.kept.range(start..start + length.min(LONGEST_LINE)));
                 if length > LONGEST_LINE {
                     bytes.extend(CUT_MARK.as_bytes());
                 }
                 bytes.push(b'\n');
                 lines += 1;
+                spent += cost(&bytes[begin..]);
             }
             let skipped = if self.in_cut_line { length } else { length.saturating_sub(LONGEST_LINE) };
             self.dropped.bytes += skipped as u64;
@@ -157,6 +162,11 @@ impl Dropped {
         // Of a slice, which is gone through many times as fast as what it is taken from.
         self.lines += bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
     }
+}
+
+/// What a line is worth of the allowance: a long one as many as the ordinary ones that would fill its place.
+fn cost(line: &[u8]) -> usize {
+    line.len().div_ceil(ORDINARY_LINE).max(1)
 }
 
 /// How many lines may be passed on: some at once, and then so many a second, so that a child that prints
@@ -271,6 +281,21 @@ mod tests {
         assert!((10_000..=11_000).contains(&passed[0]), "{passed:?}");
         assert!((900..=1_100).contains(&passed[1]), "{passed:?}");
         assert!(output.held_back_until(start + Duration::from_secs(2)).is_some());
+    }
+
+    #[test]
+    fn a_flood_of_long_lines_is_held_back_sooner() {
+        let mut output = Output::default();
+        let now = Instant::now();
+        let line = [&[b'x'; LONGEST_LINE - 1][..], b"\n"].concat();
+        let mut passed = 0;
+        for _ in 0..2000 {
+            output.push(&line);
+            while let Some(lines) = output.take_lines(now, 1 << 20) {
+                passed += lines.bytes.len();
+            }
+        }
+        assert!((2_000_000..3_000_000).contains(&passed), "{passed}");
     }
 
     proptest! {

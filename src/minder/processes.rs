@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ pub struct Process {
     pub start_time: u64,
 }
 
+/// How much of an environment is looked at. A process may make its own as large as it likes.
+const ENVIRONMENT: u64 = 256 << 10;
+
 /// Among the flags of a process, from the kernel's `sched.h`: it is in its `exit`.
 const PF_EXITING: u32 = 4;
 
@@ -62,7 +66,8 @@ pub fn parse_stat(line: &str) -> Option<Process> {
 /// The process of that number, if there is one.
 #[must_use]
 pub fn look_up(pid: i32) -> Option<Process> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // A process may call itself what it likes, also what is no text.
+    parse_stat(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
 }
 
 /// The children of this process, which has one thread.
@@ -94,10 +99,19 @@ fn all() -> Vec<Process> {
 pub fn of_run(run: RunId, main: Pid, may_be_orphan: impl Fn(&Process) -> bool) -> Vec<Process> {
     let marker = format!("TWITCHER_RUN_ID={run}");
     let carries_id = |process: &Process| {
-        let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        let environment = start_of(&format!("/proc/{}/environ", process.pid), ENVIRONMENT);
         environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes())
     };
     select(&all(), main.as_raw(), |process| may_be_orphan(process) && carries_id(process))
+}
+
+/// The first bytes of a file, at most so many; none where it cannot be read.
+fn start_of(path: &str, most: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(path) {
+        let _ = file.take(most).read_to_end(&mut bytes);
+    }
+    bytes
 }
 
 /// Those of `processes` that belong to the run of `main`; `is_orphan` tells of one below the minder whether

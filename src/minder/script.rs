@@ -1,4 +1,4 @@
-//! A run's script, in a file that its user may read and nobody but the daemon's may change. It is handed to
+//! A run's script, in a file that its user may read and nobody else. It is handed to
 //! its interpreter by name, as the kernel would: the folder may be on a file system that executes nothing.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -36,15 +36,11 @@ impl Scripts {
         let path = self.folder.join(run.to_string());
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(text.as_bytes())?;
-        // By its group, since an owner could give himself the right to change it.
-        let mode = match identity {
-            Some(identity) => {
-                fchown(&file, None, Some(identity.gid))?;
-                0o440
-            }
-            None => 0o400,
-        };
-        file.set_permissions(Permissions::from_mode(mode))?;
+        // To the run's user alone, who can do with its own run what he likes anyway.
+        if let Some(identity) = identity {
+            fchown(&file, Some(identity.uid), Some(identity.gid))?;
+        }
+        file.set_permissions(Permissions::from_mode(0o400))?;
         Ok(path)
     }
 }

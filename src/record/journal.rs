@@ -8,6 +8,7 @@ use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
 use crate::record::ledger::{Ledger, Line, Writer};
+use crate::record::line::OUTPUT;
 use crate::run::happening::Happening;
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, Outcome, RunId};
@@ -17,8 +18,13 @@ use crate::schedule::order::{Ended, Outcome, RunId};
 const LINES_AT_ONCE: usize = 64;
 
 /// Takes note of what happens until nobody tells any more. Runs that have ended and that nothing more is to
-/// be noted of go to `kept`.
-pub async fn keep(mut happenings: mpsc::Receiver<Happening>, ledger: Ledger, kept: mpsc::Sender<RunId>) {
+/// be noted of go to `kept`, which has no bound so that this and whoever tells cannot wait for each other; what
+/// is in it is a number for each run that has ended just now.
+pub async fn keep(
+    mut happenings: mpsc::Receiver<Happening>,
+    ledger: Ledger,
+    kept: mpsc::UnboundedSender<RunId>,
+) {
     let mut ledger = Writer::new(ledger);
     let mut telling = true;
     while telling || !ledger.is_idle() {
@@ -37,7 +43,7 @@ pub async fn keep(mut happenings: mpsc::Receiver<Happening>, ledger: Ledger, kep
         };
         for run in runs {
             // Nobody minds it any more, if nobody listens.
-            let _ = kept.send(run).await;
+            let _ = kept.send(run);
         }
     }
 }
@@ -82,7 +88,7 @@ async fn log_output(run: RunId, watch: &str, lines: &[u8], dropped: Dropped) {
             yield_now().await;
         }
         let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
-        info!(target: "output", watch, %run, "{}", Printable(&line));
+        info!(target: OUTPUT, watch, %run, "{}", Printable(&line));
     }
 }
 

@@ -4,13 +4,14 @@
 //! reason not to start or not to run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use nix::libc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::task::JoinHandle;
@@ -18,10 +19,14 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::config::spec::WatchName;
+use crate::run::folder;
 use crate::schedule::order::{Applied, RunId};
 
 /// The number of the format. A file with a greater one is a later release's and is set aside.
 const FORMAT: u32 = 1;
+
+/// What is applied is nobody else's business.
+const FOLDER_MODE: u32 = 0o700;
 
 /// How long the ends of runs are collected before they are written together.
 const COLLECT: Duration = Duration::from_millis(50);
@@ -83,17 +88,18 @@ impl Ledger {
     /// under another name, said so, and begun anew. Blocking.
     #[must_use]
     pub fn open(state_dir: &Path) -> Self {
-        if let Err(error) = make_private(state_dir) {
-            error!(
-                "cannot use the state folder {}: {error}; what is applied is not kept",
-                state_dir.display()
-            );
-        }
         let path = state_dir.join("ledger.json");
-        let contents = read(&path).unwrap_or_else(|why| {
-            set_aside(&path, &why);
-            Contents::new()
-        });
+        let contents = match folder::own(state_dir, FOLDER_MODE) {
+            Ok(()) => read(&path).unwrap_or_else(|why| {
+                set_aside(&path, &why);
+                Contents::new()
+            }),
+            Err(error) => {
+                let folder = state_dir.display();
+                error!("cannot use the state folder {folder}: {error}; what is applied is not kept");
+                Contents::new()
+            }
+        };
         Self { path, contents }
     }
 
@@ -199,6 +205,8 @@ impl Writer {
 /// Writes the ledger to a file beside it, to the disk, and then in its place, so that there is a whole one at
 /// any time. Blocking.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    // It may have become possible to make it meanwhile, or somebody may have given it away.
+    path.parent().map_or(Ok(()), |state_dir| folder::own(state_dir, FOLDER_MODE))?;
     let unfinished = path.with_extension("new");
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(text)?;
@@ -209,8 +217,14 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Result<Contents, Unusable> {
-    match fs::read(path) {
-        Ok(bytes) => {
+    // Not to wait for the writer of a FIFO.
+    match File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path) {
+        Ok(mut file) => {
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
+            }
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
             let contents: Contents = serde_json::from_slice(&bytes)?;
             if contents.format > FORMAT { Err(Unusable::Later(contents.format)) } else { Ok(contents) }
         }
@@ -230,14 +244,11 @@ fn set_aside(path: &Path, why: &Unusable) {
     }
 }
 
-fn make_private(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    fs::set_permissions(folder, Permissions::from_mode(0o700))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::watch::update::Version;
 

@@ -1,4 +1,5 @@
-//! How a line of the log looks for people: `watch[run]: what happened key=value`. Programs read the JSON.
+//! How a line of the log looks for people: `watch[run]: what happened key=value`, and `watch[run]| text` for
+//! what a child prints. Programs read the JSON.
 
 use std::fmt::{self, Write};
 
@@ -27,7 +28,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Line::default();
+        let mut line = Line { is_output: event.metadata().target() == OUTPUT, ..Line::default() };
         event.record(&mut line);
         if self.stamped {
             SystemTime.format_time(&mut writer)?;
@@ -48,9 +49,14 @@ where
     }
 }
 
+/// The target of the lines that children print.
+pub const OUTPUT: &str = "output";
+
 /// What an event says.
 #[derive(Debug, Default)]
 struct Line {
+    /// What a child prints is marked, so that none of it can pass for a line of the daemon's.
+    is_output: bool,
     watch: String,
     run: String,
     message: String,
@@ -80,7 +86,7 @@ impl fmt::Display for Line {
             write!(f, "[{}]", self.run)?;
         }
         if !self.watch.is_empty() {
-            f.write_str(": ")?;
+            f.write_str(if self.is_output { "| " } else { ": " })?;
         }
         // What has several lines, such as a problem with its place in a file, is still seen to be one event.
         let mut lines = self.message.lines();

@@ -3,9 +3,11 @@
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use syslog_tracing::{Facility, Options, Syslog};
 use thiserror::Error;
+use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -13,6 +15,10 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::settings::{Log, LogFormat, LogTarget};
 use crate::record::line::Lines;
+use crate::record::writer::Queue;
+
+/// How long the end of the process waits for a log that does not take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Why there is no log.
 #[derive(Debug, Error)]
@@ -33,16 +39,34 @@ pub enum LogError {
         /// Why.
         error: tracing_subscriber::filter::ParseError,
     },
+    /// There is no thread to write it.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(io::Error),
     /// Something has set the log up before.
     #[error("the log is set up already")]
     Twice,
 }
 
-/// Sends what is logged from here on where the settings say. `true`: to stderr, in one way or another.
+/// A log that is set up.
+#[derive(Debug)]
+pub struct Logging {
+    /// Whether it goes to stderr, in one way or another.
+    pub is_stderr: bool,
+    queue: Queue,
+}
+
+impl Drop for Logging {
+    /// Waits a little for the last lines to be written.
+    fn drop(&mut self) {
+        self.queue.flush(LAST_LINES);
+    }
+}
+
+/// Sends what is logged from here on where the settings say. To be kept until the end.
 ///
 /// # Errors
 /// When that is nowhere to write to.
-pub fn set_up(log: &Log) -> Result<bool, LogError> {
+pub fn set_up(log: &Log) -> Result<Logging, LogError> {
     let target =
         resolve(&log.target, io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
     let is_stderr = matches!(target, LogTarget::Stderr | LogTarget::Journald);
@@ -69,18 +93,20 @@ pub fn set_up(log: &Log) -> Result<bool, LogError> {
     let colours = matches!(log.target, LogTarget::Auto | LogTarget::Stderr)
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    let queue = Queue::start(writer, most).map_err(LogError::Thread)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(queue.clone())
         .with_target(false)
         .with_ansi(colours)
         // Else a log that takes no more would be complained of on stderr, which may be that very log.
         .log_internal_errors(false);
     let set = match (log.format, timed) {
-        (LogFormat::Json, _) => lines.json().flatten_event(true).try_init(),
+        (LogFormat::Json, _) => lines.json().flatten_event(true).with_target(true).try_init(),
         (LogFormat::Text, stamped) => lines.event_format(Lines { stamped }).try_init(),
     };
-    set.map(|()| is_stderr).map_err(|_| LogError::Twice)
+    set.map(|()| Logging { is_stderr, queue }).map_err(|_| LogError::Twice)
 }
 
 /// What `auto` stands for here.

@@ -4,3 +4,4 @@ pub mod journal;
 pub mod ledger;
 mod line;
 pub mod log;
+pub mod writer;

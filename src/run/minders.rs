@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
 use crate::run::executable::executable;
+use crate::run::folder;
 use crate::run::happening::Happening;
 use crate::run::identity::{self, Account, IdentityError};
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
@@ -115,7 +116,7 @@ impl Minders {
     pub async fn find(run_dir: &Path, lang: Option<String>) -> Result<(Self, Vec<Adopted>), LinkError> {
         let folder = run_dir.join(FOLDER);
         let at = |error: io::Error| LinkError::Io { path: folder.clone(), error };
-        make_private(&folder).map_err(at)?;
+        folder::own(&folder, 0o700).map_err(at)?;
         let executable = executable().map_err(at)?;
         let own_account = tokio::task::spawn_blocking(|| identity::look_up(None, None)).await;
         let own_account =
@@ -154,10 +155,9 @@ impl Minders {
         }
         minders.adopt().await?;
         let watch = |about: &About| WatchName::try_from(about.watch.as_str()).ok();
-        let adopted = minders
-            .runs
-            .iter()
-            .filter_map(|(&run, known)| Some(Adopted { run, watch: watch(&known.about)? }));
+        let adopted = minders.runs.iter().filter_map(|(&run, known)| {
+            Some(Adopted { run, watch: watch(&known.about)?, given: given(&known.about) })
+        });
         let adopted = adopted.collect();
         Ok((minders, adopted))
     }
@@ -169,7 +169,7 @@ impl Minders {
         mut self,
         mut orders: mpsc::Receiver<Order>,
         outlets: Outlets,
-        mut kept: mpsc::Receiver<RunId>,
+        mut kept: mpsc::UnboundedReceiver<RunId>,
         shutdown: CancellationToken,
         stop_children: bool,
     ) {
@@ -518,12 +518,6 @@ fn given(about: &About) -> Applied {
 async fn tell_end(end: Ended, about: About, outlets: &Outlets) {
     let _ = outlets.happenings.send(Happening::Ended { end: end.clone(), about }).await;
     let _ = outlets.ended.send(end).await;
-}
-
-fn make_private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -3,6 +3,7 @@
 
 pub mod environment;
 pub mod executable;
+pub mod folder;
 pub mod happening;
 pub mod identity;
 pub mod link;

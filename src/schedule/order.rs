@@ -176,6 +176,8 @@ pub struct Adopted {
     pub run: RunId,
     /// Whose.
     pub watch: WatchName,
+    /// What it was given.
+    pub given: Applied,
 }
 
 #[cfg(test)]

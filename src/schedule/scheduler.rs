@@ -38,6 +38,8 @@ struct Entry {
     spec: Option<Arc<WatchSpec>>,
     /// When its timer goes off.
     timer: Option<Instant>,
+    /// What a run was given that an earlier daemon has left, until a definition has asked for it.
+    given: Option<Applied>,
 }
 
 /// What an earlier daemon has left.
@@ -56,7 +58,9 @@ impl Scheduler {
         let Heritage { runs, applied } = heritage;
         let mut watches: HashMap<WatchName, Entry> = HashMap::new();
         for left in &runs {
-            watches.entry(left.watch.clone()).or_insert_with(Entry::new).watch.adopt(left.run);
+            let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);
+            entry.watch.adopt(left.run);
+            entry.given = Some(left.given.clone());
         }
         Self {
             host,
@@ -163,9 +167,11 @@ impl Scheduler {
         let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
         // What was applied of the contents says nothing of the children.
         let is_of_type = entry.spec.as_ref().is_none_or(|old| old.watch_type == spec.watch_type);
-        let of_same = |applied: &&Applied| is_of_type && applied.znode == spec.znode.as_str();
-        let applied = self.applied.get(&name).filter(of_same).map(|applied| applied.version);
-        let _ = entry.watch.step(now, Input::Defined { policy, applied });
+        let of_same =
+            |state: &Applied| (is_of_type && state.znode == spec.znode.as_str()).then_some(state.version);
+        let applied = self.applied.get(&name).and_then(of_same);
+        let given = entry.given.take().as_ref().and_then(of_same);
+        let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
         entry.spec = Some(spec);
         name
     }
@@ -234,7 +240,7 @@ impl Scheduler {
 
 impl Entry {
     fn new() -> Self {
-        Self { watch: Watch::new(), spec: None, timer: None }
+        Self { watch: Watch::new(), spec: None, timer: None, given: None }
     }
 }
 

@@ -23,6 +23,11 @@ use crate::config::spec::{OnDelete, RunMode, RunOnLoad};
 use crate::schedule::order::RunId;
 use crate::watch::update::{Event, Update, Version};
 
+/// How many updates of a PARALLEL watch wait at the most, and with how many bytes of contents: who can write
+/// to a znode could fill the memory otherwise. Of more, the newest takes the place of the last that waits.
+const MOST_WAITING: usize = 10_000;
+const MOST_BYTES_WAITING: usize = 64 << 20;
+
 /// How many times `settle` an update is held back at the most.
 const SETTLE_AT_MOST: u32 = 10;
 
@@ -35,6 +40,8 @@ pub struct Watch {
     seen: Option<Version>,
     /// The last state of the znode that a run ended well with.
     applied: Option<Version>,
+    /// The state that a run was given which an earlier daemon has left behind.
+    given: Option<Version>,
     gate: Gate,
     settling: Option<Settling>,
     last_start: Option<Instant>,
@@ -75,8 +82,10 @@ pub enum Input {
     Defined {
         /// The definition.
         policy: Policy,
-        /// What was applied to the same znode by a run that ended well, perhaps of an earlier daemon.
+        /// The state of its znode that a run was given which ended well, perhaps under an earlier daemon.
         applied: Option<Version>,
+        /// The state of its znode that a run was given which an earlier daemon has left behind.
+        given: Option<Version>,
     },
     /// It is no longer defined.
     Undefined,
@@ -138,6 +147,7 @@ impl Watch {
             policy: None,
             seen: None,
             applied: None,
+            given: None,
             gate: Gate::Open,
             settling: None,
             last_start: None,
@@ -190,8 +200,8 @@ impl Watch {
     fn decide(&mut self, now: Instant, input: Input) -> Decision {
         match input {
             Input::Time => Decision::Nothing,
-            Input::Defined { policy, applied } => {
-                self.define(policy, applied);
+            Input::Defined { policy, applied, given } => {
+                self.define(policy, applied, given);
                 Decision::Nothing
             }
             Input::Undefined => {
@@ -253,12 +263,13 @@ impl Watch {
         }
     }
 
-    fn define(&mut self, policy: Policy, applied: Option<Version>) {
+    fn define(&mut self, policy: Policy, applied: Option<Version>, given: Option<Version>) {
         let (runs, mut waiting) = self.state.take();
         let same_source = self.policy.as_ref().is_some_and(|old| old.source == policy.source);
         if !same_source {
             self.seen = None;
             self.applied = None;
+            self.given = None;
             self.settling = None;
             waiting.clear();
         } else if !matches!(policy.run_mode, RunMode::Parallel { .. }) {
@@ -266,6 +277,7 @@ impl Watch {
             waiting.retain(|job| job.number == self.last_number);
         }
         self.applied = self.applied.or(applied);
+        self.given = self.given.or(given);
         if self.gate == Gate::Stopped {
             self.gate = Gate::Open;
         }
@@ -287,7 +299,7 @@ impl Watch {
                 // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
                 RunOnLoad::Never
                     if matches!(policy.run_mode, RunMode::Queue { .. })
-                        && self.applied.is_some_and(|applied| applied != update.version) =>
+                        && self.given.or(self.applied).is_some_and(|known| known != update.version) =>
                 {
                     update.event = later;
                 }
@@ -324,9 +336,15 @@ impl Watch {
         let not_before = now + policy.pacing.splay;
         let mut job = Job { number: self.last_number, update, attempt: 1, not_before };
         let (runs, mut waiting) = self.state.take();
-        let one_at_most = !matches!(policy.run_mode, RunMode::Parallel { .. });
+        let is_full = match policy.run_mode {
+            RunMode::Queue { .. } | RunMode::Discard => !waiting.is_empty(),
+            RunMode::Parallel { .. } => {
+                let bytes = waiting.iter().map(|job| job.update.contents.len()).sum::<usize>();
+                waiting.len() >= MOST_WAITING || bytes + job.update.contents.len() > MOST_BYTES_WAITING
+            }
+        };
         let mut instead_of = None;
-        if one_at_most && let Some(older) = waiting.pop_back() {
+        if is_full && let Some(older) = waiting.pop_back() {
             instead_of = Some(older.update.version.mzxid);
             // Its delay is for the watch, not for each update: one that came often enough would never run.
             // A retry's delay is not, since it is not this update that failed.

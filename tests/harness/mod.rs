@@ -4,6 +4,7 @@
 // A test uses what it needs.
 #![allow(dead_code, unused_imports)]
 
+pub mod certificates;
 pub mod client;
 pub mod daemon;
 pub mod folder;
@@ -15,6 +16,7 @@ pub mod proxy;
 pub mod watch_file;
 pub mod zookeeper;
 
+pub use certificates::Authority;
 pub use client::Client;
 pub use daemon::{Daemon, install, twitcher};
 pub use folder::Folder;

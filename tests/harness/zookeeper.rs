@@ -8,6 +8,7 @@ pub mod eventually;
 #[path = "port.rs"]
 pub mod port;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,10 +27,16 @@ use zookeeper_client::{Acls, Client, CreateMode};
 use eventually::{DEADLINE, eventually};
 use port::Port;
 
-/// Its manifest names the jars it needs, so that it is the whole of the class path but for the logger.
+/// The folder in a server's folder that snapshots and logs of transactions are in.
+const DATA: &str = "version-2";
+
+/// Its manifest names the jars it needs, so that it is the whole of the class path but for the logger and
+/// for what it forgets.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
 /// Optional: without it the server says nothing about what ails it.
 const LOGGER: &str = "/usr/share/java/slf4j-simple.jar";
+/// What a server that speaks TLS needs.
+const NETTY: &str = "/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar:/usr/share/java/netty-transport-native-unix-common.jar";
 
 /// How long to wait for an answer to a question that can be asked again: one that comes before a server has
 /// read its data may never be answered.
@@ -66,8 +73,13 @@ pub struct Server {
     _peer_ports: [Option<Port>; 2],
     folder: TempDir,
     port: Port,
+    /// Where it speaks TLS.
+    secure: Option<Port>,
     running: Mutex<Option<Jvm>>,
 }
+
+/// A server's data at some moment.
+pub struct Backup(TempDir);
 
 impl Server {
     /// Starts a server with no znodes. It serves when this returns.
@@ -81,8 +93,31 @@ impl Server {
 
     /// The same with options for the JVM, such as `-Djute.maxbuffer=…`.
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_on(options, None)
+    }
+
+    /// The same with TLS on a port of its own besides: with the key and the certificate in one PEM file, and
+    /// with the certificates whose holders' signatures it asks clients for, if it asks them.
+    pub fn start_with_tls(key_store: &Path, trust_store: Option<&Path>) -> Self {
+        let mut options = vec![
+            "-Dzookeeper.serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory".to_owned(),
+            format!("-Dzookeeper.ssl.keyStore.location={}", key_store.display()),
+            "-Dzookeeper.ssl.keyStore.type=PEM".to_owned(),
+        ];
+        match trust_store {
+            Some(path) => {
+                options.push(format!("-Dzookeeper.ssl.trustStore.location={}", path.display()));
+                options.push("-Dzookeeper.ssl.trustStore.type=PEM".to_owned());
+            }
+            None => options.push("-Dzookeeper.ssl.clientAuth=none".to_owned()),
+        }
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        Self::start_on(&options, Some(Port::reserve()))
+    }
+
+    fn start_on(options: &[&str], secure: Option<Port>) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let server = Self::prepare(options, String::new(), [None, None]);
+        let server = Self::prepare(options, String::new(), [None, None], secure);
         server.start_again();
         server
     }
@@ -99,7 +134,7 @@ impl Server {
         let mut number = 0;
         let servers = peer_ports.map(|ports| {
             number += 1;
-            let server = Self::prepare(options.clone(), membership.clone(), ports.map(Some));
+            let server = Self::prepare(options.clone(), membership.clone(), ports.map(Some), None);
             fs::write(server.folder.path().join("myid"), number.to_string()).expect("a server's number");
             server
         });
@@ -109,18 +144,24 @@ impl Server {
         servers
     }
 
-    fn prepare(options: Vec<String>, membership: String, peer_ports: [Option<Port>; 2]) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("twitcher-zookeeper-")
-            .tempdir()
-            .expect("a temporary folder for ZooKeeper's data");
-        let (port, running) = (Port::reserve(), Mutex::new(None));
-        Self { options, membership, _peer_ports: peer_ports, folder, port, running }
+    fn prepare(
+        options: Vec<String>,
+        membership: String,
+        peer_ports: [Option<Port>; 2],
+        secure: Option<Port>,
+    ) -> Self {
+        let (folder, port, running) = (temporary_folder(), Port::reserve(), Mutex::new(None));
+        Self { options, membership, _peer_ports: peer_ports, folder, port, secure, running }
     }
 
     /// Where clients find it, running or not: `127.0.0.1:port`.
     pub fn address(&self) -> String {
         self.port.address().to_string()
+    }
+
+    /// Where clients find it that speak TLS.
+    pub fn secure_address(&self) -> String {
+        self.secure.as_ref().expect("a server with TLS").address().to_string()
     }
 
     /// Ends the server as a power failure would, and returns when it is gone. Nothing else gets its port.
@@ -130,15 +171,47 @@ impl Server {
 
     /// Starts a stopped server on the same port with the same data.
     pub fn start_again(&self) {
-        self.launch();
+        self.start_again_with(&[]);
+    }
+
+    /// The same with more options for the JVM, this time.
+    pub fn start_again_with(&self, more: &[&str]) {
+        self.launch_with(more);
         self.wait_until_it_serves();
+    }
+
+    /// While the server is stopped: copies its data.
+    pub fn back_up(&self) -> Backup {
+        let backup = temporary_folder();
+        copy(&self.data(), &backup.path().join(DATA));
+        Backup(backup)
+    }
+
+    /// While the server is stopped: puts this in the place of its data.
+    pub fn restore(&self, backup: &Backup) {
+        self.wipe();
+        copy(&backup.0.path().join(DATA), &self.data());
+    }
+
+    /// While the server is stopped: removes its data.
+    pub fn wipe(&self) {
+        fs::remove_dir_all(self.data()).expect("the data to go");
+    }
+
+    fn data(&self) -> PathBuf {
+        assert!(self.running().is_none(), "the data is that of a running ZooKeeper server");
+        self.folder.path().join(DATA)
     }
 
     /// The same without waiting until it serves, which the member of an ensemble may not do for long.
     pub fn launch(&self) {
+        self.launch_with(&[]);
+    }
+
+    fn launch_with(&self, more: &[&str]) {
         let mut running = self.running();
         assert!(running.is_none(), "this ZooKeeper server runs already");
-        *running = Some(self.jvm(&self.port));
+        *running = Some(self.jvm(&self.port, self.secure.as_ref(), more));
     }
 
     /// Waits until a server that was launched serves.
@@ -152,9 +225,12 @@ impl Server {
         answer.is_ok_and(|answer| answer.contains("Mode: leader"))
     }
 
-    fn jvm(&self, port: &Port) -> Jvm {
-        let settings = settings(self.folder.path(), port.address(), &self.membership);
-        Jvm::launch(&self.options, self.folder.path(), &settings)
+    fn jvm(&self, port: &Port, secure: Option<&Port>, more: &[&str]) -> Jvm {
+        let secure = secure.map(Port::address);
+        let settings = settings(self.folder.path(), port.address(), secure, &self.membership);
+        let more = more.iter().map(|&option| option.to_owned());
+        let options: Vec<String> = self.options.iter().cloned().chain(more).collect();
+        Jvm::launch(&options, self.folder.path(), &settings)
     }
 
     /// While the server is stopped: serves its data at an address that nobody knows but `visit`, so that a
@@ -164,7 +240,7 @@ impl Server {
         let running = self.running();
         assert!(running.is_none(), "a running ZooKeeper server cannot be elsewhere as well");
         let port = Port::reserve();
-        let jvm = self.jvm(&port);
+        let jvm = self.jvm(&port, None, &[]);
         wait_until_it_serves(self.folder.path(), port.address());
         no_session_is_left(port.address());
         let result = visit(&port.address().to_string());
@@ -193,7 +269,8 @@ impl Server {
         no_session_is_left(self.port.address());
     }
 
-    /// Waits until some client waits for a change of the znode at this path from the root, chroot and all.
+    /// Waits until some client waits for a change of the znode at this path from the root, chroot and all. The
+    /// server does not list those who wait for a change of its children.
     pub fn wait_until_watched(&self, path: &str) {
         eventually(DEADLINE, format!("a watch of {path}"), || {
             let watches = self.four_letter("wchp");
@@ -246,6 +323,22 @@ pub fn shared_chroot(name: &str) -> String {
     shared().chroot(&format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
 }
 
+fn temporary_folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("twitcher-zookeeper-")
+        .tempdir()
+        .expect("a temporary folder for ZooKeeper's data")
+}
+
+/// Copies a folder of files.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder of files") {
+        let entry = entry.expect("a file");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
 fn chroot(address: &str, name: &str) -> String {
     // On a thread of its own, since the caller may be a task of a runtime, where another can't be entered.
     std::thread::scope(|scope| {
@@ -285,7 +378,7 @@ impl Jvm {
         // It need not survive a power failure, and an fsync on a busy disk can outlast a session.
         command.args(["-Dzookeeper.forceSync=no", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
         command.args(options);
-        command.args(["-cp", &format!("{JAR}:{LOGGER}")]);
+        command.args(["-cp", &format!("{JAR}:{LOGGER}:{NETTY}")]);
         command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(settings);
         let mut guardian = command
             .stdin(Stdio::piped())
@@ -330,9 +423,9 @@ fn no_session_is_left(address: SocketAddr) {
     });
 }
 
-fn settings(folder: &Path, address: SocketAddr, membership: &str) -> PathBuf {
+fn settings(folder: &Path, address: SocketAddr, secure: Option<SocketAddr>, membership: &str) -> PathBuf {
     let file = folder.join("zoo.cfg");
-    let text = format!(
+    let mut text = format!(
         "dataDir={}\n\
          clientPort={}\n\
          clientPortAddress={}\n\
@@ -347,6 +440,10 @@ fn settings(folder: &Path, address: SocketAddr, membership: &str) -> PathBuf {
         address.port(),
         address.ip()
     );
+    if let Some(secure) = secure {
+        writeln!(text, "secureClientPort={}\nsecureClientPortAddress={}", secure.port(), secure.ip())
+            .expect("text");
+    }
     fs::write(&file, text).expect("ZooKeeper's settings");
     file
 }

@@ -85,7 +85,8 @@ async fn p3_a_run_that_an_earlier_daemon_has_started_and_that_ends_before_its_wa
         [("run_on_load = 'if-changed'", &[][..]), ("run_on_load = false", &[]), ("run_on_load = true", &[7])]
     {
         let run = RunId::from_u64(1);
-        let rig = Rig::new(heritage(6, vec![Adopted { run, watch: "a".try_into().unwrap() }]));
+        let rig =
+            Rig::new(heritage(6, vec![Adopted { run, watch: "a".try_into().unwrap(), given: applied(7) }]));
         rig.end(run, 7).await;
         // It is told of an end before it is told of anything else.
         rig.define(keys).await;

@@ -50,7 +50,7 @@ impl Played {
 
     pub fn with_ledger(policy: Policy, applied: Option<Version>) -> Self {
         let mut played = Self::nothing();
-        let _ = played.tell(Input::Defined { policy, applied });
+        let _ = played.tell(Input::Defined { policy, applied, given: None });
         played
     }
 
@@ -133,7 +133,7 @@ impl Played {
     }
 
     pub fn define(&mut self, policy: Policy) {
-        let _ = self.tell(Input::Defined { policy, applied: None });
+        let _ = self.tell(Input::Defined { policy, applied: None, given: None });
     }
 
     pub fn update(&mut self, mzxid: i64) -> Decision {
@@ -157,7 +157,8 @@ impl Played {
         for &(run, _) in &self.running {
             self.watch.adopt(run);
         }
-        let _ = self.tell(Input::Defined { policy, applied });
+        let given = self.running.last().map(|(_, mzxid)| update(Event::Changed, *mzxid).version);
+        let _ = self.tell(Input::Defined { policy, applied, given });
     }
 
     pub fn end_all(&mut self) {

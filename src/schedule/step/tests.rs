@@ -146,6 +146,31 @@ fn what_a_run_of_an_earlier_daemon_has_applied_is_not_run_again_only_since_the_d
 }
 
 #[test]
+fn what_was_written_while_a_run_had_no_daemon_is_run_after_it_also_without_a_ledger() {
+    for (written, started) in [(1, vec![]), (2, vec![2])] {
+        let policy = Policy { run_on_load: RunOnLoad::Never, ..policy(queue()) };
+        let mut played = Played::adopting(policy, 1);
+        let _ = played.tell(Input::Updated(update(Event::Loaded, written)));
+        let _ = played.end_one(true);
+        assert_eq!(played.started, started);
+    }
+}
+
+#[test]
+fn a_parallel_watch_keeps_no_more_waiting_than_memory_allows() {
+    let mut played = Played::without_places(policy(RunMode::Parallel { max: 1 }));
+    let contents = bytes::Bytes::from(vec![0; 1 << 20]);
+    for mzxid in 1..=100 {
+        let _ = played
+            .tell(Input::Updated(Update { contents: contents.clone(), ..update(Event::Changed, mzxid) }));
+    }
+    played.give_places();
+    played.end_all();
+    assert_eq!(played.started.len(), 64);
+    assert_eq!(played.started.last(), Some(&100));
+}
+
+#[test]
 fn a_watch_that_is_no_longer_defined_is_over_when_its_run_is() {
     let mut played = Played::new(policy(queue()));
     let _ = played.update(1);

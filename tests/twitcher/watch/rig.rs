@@ -20,8 +20,8 @@ use twitcher::config::spec::{
 };
 use twitcher::watch::client::Client;
 use twitcher::watch::connection::Connection;
+use twitcher::watch::ensemble::Ensemble;
 use twitcher::watch::hub::{self, Readings};
-use twitcher::watch::session::Ensemble;
 use twitcher::watch::subscriptions::Looked;
 use twitcher::watch::update::Notice;
 
@@ -49,8 +49,11 @@ impl Rig {
     }
 
     pub fn with_session_timeout(servers: &str, session_timeout: Duration) -> Self {
-        let ensemble = Ensemble { servers: servers.to_owned(), session_timeout };
-        let options = hub::Options { ensemble, look_again: LOOK_AGAIN };
+        Self::with(Ensemble::plain(servers), session_timeout)
+    }
+
+    pub fn with(ensemble: Ensemble, session_timeout: Duration) -> Self {
+        let options = hub::Options { ensemble, session_timeout, look_again: LOOK_AGAIN };
         let (changes, changes_out) = mpsc::channel(4);
         let (notices_in, mut notices_out) = mpsc::channel(4);
         let (bridge, notices) = std_mpsc::channel();
@@ -131,6 +134,15 @@ impl Rig {
         });
     }
 
+    /// Waits for a line in the log with this in it.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        eventually(DEADLINE, text, || match self.log() {
+            log if log.iter().any(|line| line.contains(text)) => Ok(()),
+            log => Err(log),
+        });
+    }
+
     /// What was logged so far, a line each.
     pub fn log(&self) -> Vec<String> {
         String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap().lines().map(String::from).collect()
@@ -197,6 +209,9 @@ fn brief(notice: &Notice) -> String {
         Notice::Missing(name) => format!("{name} missing"),
         Notice::Updated(name, update) => {
             let mut text = format!("{name} {}", update.event);
+            if let Some(child) = &update.child {
+                let _ = write!(text, " {child}");
+            }
             if !update.contents.is_empty() {
                 let _ = write!(text, " {:?}", String::from_utf8_lossy(&update.contents));
             }
@@ -235,6 +250,14 @@ pub fn added(name: &str, znode: &str) -> Change {
     Change::Added(spec(name, znode))
 }
 
+pub fn spec_of(watch_type: WatchType, name: &str, znode: &str) -> Arc<WatchSpec> {
+    Arc::new(WatchSpec { watch_type, ..(*spec(name, znode)).clone() })
+}
+
+pub fn added_of(watch_type: WatchType, name: &str, znode: &str) -> Change {
+    Change::Added(spec_of(watch_type, name, znode))
+}
+
 pub fn path(znode: &str) -> ZnodePath {
     ZnodePath::try_from(znode).unwrap()
 }
@@ -246,7 +269,7 @@ pub fn runtime() -> Runtime {
 /// Writes, and makes what is missing.
 pub fn poke(servers: &str, znode: &str, contents: &str) {
     runtime().block_on(async {
-        let client = Client::connect(servers, DEADLINE).await.unwrap();
+        let client = Client::connect(&Ensemble::plain(servers), DEADLINE).await.unwrap();
         client.set_or_create(&path(znode), contents.as_bytes()).await.unwrap();
         client.close().await;
     });
