@@ -111,6 +111,8 @@ pub struct Minder {
     mains: HashMap<Pid, RunId>,
     /// Until when it stays without a daemon and without a run.
     patience: Instant,
+    /// Whether the daemon was told that no records can be kept, since when none could.
+    said_unrecorded: bool,
     /// When cgroups that could not be removed are tried again.
     sweep_at: Option<Instant>,
 }
@@ -133,6 +135,7 @@ impl Minder {
             runs: BTreeMap::new(),
             mains: HashMap::new(),
             patience: Instant::now() + FIRST_DAEMON,
+            said_unrecorded: false,
             // A minder that died may have left some.
             sweep_at: Some(Instant::now()),
         };
@@ -513,7 +516,22 @@ impl Minder {
         }
     }
 
+    /// Nothing but the records tells who comes after this process what goes on: the daemon's people should
+    /// know where there are none.
+    fn tell_if_unrecorded(&mut self, id: RunId) {
+        let trouble = if self.around.records.has_started(id) { None } else { self.around.records.trouble() };
+        let is_news = trouble.is_some() && !self.said_unrecorded;
+        self.said_unrecorded = trouble.is_some();
+        if let Some(trouble) = trouble.filter(|_| is_news) {
+            let message = format!(
+                "cannot keep a record of runs {trouble}; should this minder be killed, what runs is lost sight of"
+            );
+            self.tell(&Report::Trouble { message }, &[]);
+        }
+    }
+
     fn finish(&mut self, id: RunId, ending: Ending, now: Instant) {
+        self.tell_if_unrecorded(id);
         let Some(run) = self.runs.get_mut(&id) else { return };
         let usage = match run.main() {
             Some(Main::Child { pid, .. }) => {
