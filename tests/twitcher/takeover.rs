@@ -79,8 +79,9 @@ impl Rig {
     /// The main process of the one run that waits at the gate.
     #[track_caller]
     fn child(&self) -> Process {
-        let children = self.daemon.minder().children();
-        eventually(DEADLINE, "one child", || match children[..] {
+        let minder = self.daemon.minder();
+        // That of `seen` may not have ended yet.
+        eventually(DEADLINE, "one child", || match minder.children()[..] {
             [child] => Ok(child),
             ref others => Err(others.to_vec()),
         })
