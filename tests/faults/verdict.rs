@@ -110,10 +110,12 @@ fn p3_has_a_reason(
     if of_attempt(1).count() > loads {
         return Err("run again although nothing was loaded since");
     }
-    // What is applied is what ended last, which of runs beside each other need not be the newest.
-    let applied = earlier.iter().filter(|other| other.went_well()).max_by_key(|other| other.end);
-    let applied = applied.filter(|other| same(other) && !may_be_lost(other));
-    if watch.on_load != OnLoad::Always && applied.is_some() {
+    // Of runs beside each other one that is older may be what was applied last.
+    let beside = |other: &Run| {
+        earlier.iter().any(|third| third.zxid != other.zxid && third.end > Some((other.began, 0)))
+    };
+    let applied = |other: &Run| same(&other) && other.went_well() && !may_be_lost(other) && !beside(other);
+    if watch.on_load != OnLoad::Always && earlier.iter().any(applied) {
         return Err("run again although it was applied");
     }
     Ok(())
