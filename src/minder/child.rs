@@ -64,6 +64,8 @@ pub struct Program {
     pub cgroup: Option<PathBuf>,
     /// Where it leaves word that it is there, and what it says there.
     pub record: (PathBuf, Vec<u8>),
+    /// A moment before it came to be, in clock ticks since the machine was started.
+    pub since: u64,
     /// Its parent.
     pub minder: Pid,
 }
@@ -207,7 +209,7 @@ fn become_program(
     // minder closes has to be closed. The pipe that tells of a failure is closed by the exec.
     close_all_but(failures).map_err(at(Stage::Descriptors))?;
     // Neither is worth more than the run: without them it is only harder to find.
-    let _ = records::write_own(&program.record.0, &program.record.1);
+    let _ = records::write_own(&program.record.0, program.since, &program.record.1);
     if getppid() != program.minder {
         // Who looked for what the minder left may have looked before the record was there, and have the
         // run started again.
@@ -262,7 +264,8 @@ fn forget_signals() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
-/// The limits and priorities that somebody may have given the daemon. What cannot be had back, for want of
+/// The limits and priorities that somebody may have given the daemon, but for its place in the order in which
+/// the kernel kills for want of memory, which the minder has given up for all. What cannot be had back, for want of
 /// privilege, is kept: the child is better run with it than not at all.
 fn forget_priorities() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -275,10 +278,6 @@ fn forget_priorities() {
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_NONE);
         libc::prctl(libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS);
-    }
-    // Only where it differs: it costs a lock that all processes of the host share.
-    if std::fs::read("/proc/self/oom_score_adj").is_ok_and(|now| now != b"0\n") {
-        let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     }
 }
 

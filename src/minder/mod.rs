@@ -54,6 +54,9 @@ pub fn run(folder: &Path) -> io::Result<()> {
     // Else it is listed as `exe`, the link that it was executed by.
     set_name(c"twitcher-minder")?;
     set_child_subreaper(true)?;
+    // Here and not in each child: to ask for it takes as long as all else that a child sheds. Where there is no
+    // privilege to lower it, it is kept.
+    let _ = fs::write("/proc/self/oom_score_adj", "0");
     // A child takes two descriptors here. Its own limit is set when it starts.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);

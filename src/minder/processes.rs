@@ -169,9 +169,23 @@ pub fn hold(process: &Process) -> Option<OwnedFd> {
 /// How long ago a process was started.
 #[must_use]
 pub fn age(start_time: u64) -> Duration {
-    let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
-    let ticks_a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100).unsigned_abs();
-    since_boot.saturating_sub(Duration::from_secs_f64(start_time as f64 / ticks_a_second as f64))
+    let started = Duration::from_secs_f64(start_time as f64 / ticks_a_second() as f64);
+    since_boot().saturating_sub(started)
+}
+
+/// The time as processes are stamped with it: in clock ticks since the machine was started.
+#[must_use]
+pub fn ticks() -> u64 {
+    let nanos = since_boot().as_nanos() / (1_000_000_000 / u128::from(ticks_a_second()));
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
+fn ticks_a_second() -> u64 {
+    sysconf(SysconfVar::CLK_TCK).ok().flatten().map_or(100, i64::unsigned_abs).max(1)
 }
 
 #[cfg(test)]
@@ -206,6 +220,7 @@ mod tests {
         assert!(hold(&found).is_some());
         assert!(hold(&Process { start_time: found.start_time + 1, ..found.clone() }).is_none());
         assert!(age(found.start_time) < Duration::from_secs(3600));
+        assert!(found.start_time <= ticks());
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! A child writes its own record before it executes anything, so that no command ever runs without one. An
 //! end that no daemon has taken note of is written by a minder that exits. Both go when they are known.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::minder::output::Output;
-use crate::minder::processes::{Process, look_up, parse_stat};
+use crate::minder::processes::{Process, look_up, ticks};
 use crate::run::protocol::{About, Decoder, End, Report, encode};
 use crate::schedule::order::RunId;
 
@@ -54,11 +54,7 @@ impl Named {
     /// When `/proc` is not there.
     pub fn this() -> io::Result<Self> {
         let pid = std::process::id().cast_signed();
-        // In one piece: every child does this before it executes anything.
-        let mut line = [0; 1024];
-        let length = File::open("/proc/self/stat")?.read(&mut line)?;
-        let process = std::str::from_utf8(&line[..length]).ok().and_then(parse_stat);
-        let process = process.ok_or_else(|| io::Error::other("/proc/self/stat cannot be read"))?;
+        let process = look_up(pid).ok_or_else(|| io::Error::other("/proc is not mounted"))?;
         Ok(Self { pid, start_time: process.start_time })
     }
 
@@ -125,7 +121,7 @@ impl Records {
     /// # Errors
     /// When that cannot be written; the record is as it was.
     pub fn take_over(&self, record: &Record, main: Named, minder: Named) -> io::Result<()> {
-        let mut text = format!("{} {}\n", main.pid, main.start_time).into_bytes();
+        let mut text = format!("{} {} {}\n", main.pid, main.start_time, main.start_time).into_bytes();
         serde_json::to_writer(&mut text, &Record { minder, ..record.clone() })?;
         write_whole(&self.of_started(record.run), &text)
     }
@@ -178,23 +174,30 @@ impl Records {
     }
 }
 
-/// Writes the record of the calling process: its name in a line of its own, and then what `prepared` holds.
+/// Writes the record of the calling process, which came to be after `since`: a line that names it, and then
+/// what `prepared` holds.
+///
+/// A process knows when it is, and not when it was started; to ask `/proc` takes longer than all the rest of
+/// this. Between the two moments that it knows there is no room for another process with its number.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_own(path: &Path, prepared: &[u8]) -> io::Result<()> {
-    let Named { pid, start_time } = Named::this()?;
-    let mut text = format!("{pid} {start_time}\n").into_bytes();
+pub fn write_own(path: &Path, since: u64, prepared: &[u8]) -> io::Result<()> {
+    let mut text = format!("{} {since} {}\n", std::process::id(), ticks()).into_bytes();
     text.extend_from_slice(prepared);
-    write_whole(path, &text)
+    fs::write(path, text)
 }
 
 fn read_started(path: &Path) -> Option<Left> {
     let text = fs::read_to_string(path).ok()?;
     let (name, record) = text.split_once('\n')?;
-    let (pid, start_time) = name.split_once(' ')?;
-    let main = Named { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? };
-    Some(Left::Started(serde_json::from_str(record).ok()?, main))
+    let mut name = name.split(' ');
+    let mut number = || name.next()?.parse::<u64>().ok();
+    let (pid, since, until) = (i32::try_from(number()?).ok()?, number()?, number()?);
+    let is_it = |process: &Process| (since..=until).contains(&process.start_time);
+    // If it is gone, there is no more to know of it than that.
+    let start_time = look_up(pid).filter(is_it).map_or(since, |process| process.start_time);
+    Some(Left::Started(serde_json::from_str(record).ok()?, Named { pid, start_time }))
 }
 
 fn read_ended(path: &Path) -> Option<Left> {
@@ -252,11 +255,11 @@ mod tests {
         let records = Records::below(folder.path()).unwrap();
         let path = records.of_started(RunId::from_u64(7));
         let living = Named::this().unwrap();
-        write_own(&path, &serde_json::to_vec(&record(living)).unwrap()).unwrap();
+        write_own(&path, living.start_time, &serde_json::to_vec(&record(living)).unwrap()).unwrap();
         assert!(records.left().is_empty());
 
         let gone = Named { start_time: living.start_time + 1, ..living };
-        write_own(&path, &serde_json::to_vec(&record(gone)).unwrap()).unwrap();
+        write_own(&path, living.start_time, &serde_json::to_vec(&record(gone)).unwrap()).unwrap();
         let left = records.left();
         let Left::Started(found, main) = &left[0] else { panic!("{left:?}") };
         assert_eq!((found, *main), (&record(gone), living));

@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{ForkResult, Pid, fork, getpid, pipe2};
 
 use crate::minder::child::{self, Failure, Program};
+use crate::minder::processes::ticks;
 use crate::minder::stdin;
 use crate::run::protocol::{OutputTo, Start};
 
@@ -115,6 +116,7 @@ fn prepare(
         },
         cgroup: cgroup.map(Path::to_owned),
         record,
+        since: ticks(),
         minder: getpid(),
     })
 }
