@@ -111,6 +111,8 @@ pub struct Minder {
     mains: HashMap<Pid, RunId>,
     /// Until when it stays without a daemon and without a run.
     patience: Instant,
+    /// Whether the daemon was told that no records can be kept, since when none could.
+    said_unrecorded: bool,
     /// When cgroups that could not be removed are tried again.
     sweep_at: Option<Instant>,
 }
@@ -133,6 +135,7 @@ impl Minder {
             runs: BTreeMap::new(),
             mains: HashMap::new(),
             patience: Instant::now() + FIRST_DAEMON,
+            said_unrecorded: false,
             // A minder that died may have left some.
             sweep_at: Some(Instant::now()),
         };
@@ -174,8 +177,10 @@ impl Minder {
     /// What no daemon has taken note of is kept for one that comes later.
     fn leave_ends(&self) {
         for run in self.runs.values().filter(|run| !run.is_noted()) {
-            if let Some(end) = run.end() {
-                let _ = self.around.records.leave(end, &run.output);
+            if let Some(end) = run.end()
+                && self.around.records.leave(end, &run.output).is_ok()
+            {
+                self.around.records.forget_started(run.id);
             }
         }
     }
@@ -249,6 +254,8 @@ impl Minder {
                     if let Some(run) = self.runs.get_mut(&run) {
                         if run.was_left() {
                             self.around.records.forget(run.id);
+                        } else {
+                            self.around.records.forget_started(run.id);
                         }
                         run.set_noted();
                     }
@@ -509,7 +516,22 @@ impl Minder {
         }
     }
 
+    /// Nothing but the records tells who comes after this process what goes on: the daemon's people should
+    /// know where there are none.
+    fn tell_if_unrecorded(&mut self, id: RunId) {
+        let trouble = if self.around.records.has_started(id) { None } else { self.around.records.trouble() };
+        let is_news = trouble.is_some() && !self.said_unrecorded;
+        self.said_unrecorded = trouble.is_some();
+        if let Some(trouble) = trouble.filter(|_| is_news) {
+            let message = format!(
+                "cannot keep a record of runs {trouble}; should this minder be killed, what runs is lost sight of"
+            );
+            self.tell(&Report::Trouble { message }, &[]);
+        }
+    }
+
     fn finish(&mut self, id: RunId, ending: Ending, now: Instant) {
+        self.tell_if_unrecorded(id);
         let Some(run) = self.runs.get_mut(&id) else { return };
         let usage = match run.main() {
             Some(Main::Child { pid, .. }) => {
@@ -521,7 +543,8 @@ impl Minder {
         if run.cgroup().is_some_and(|cgroup| std::fs::remove_dir(cgroup).is_err()) {
             self.sweep_at = Some(now + SWEEP);
         }
-        self.around.records.forget_started(id);
+        // Its record stays until the daemon has taken note of its end: should this process die before, a run
+        // without a record is one that never came to execute anything, and is started again.
         run.finish(ending, usage, now);
         // What it printed is told before that it has ended, as it happened.
         self.pass_on(id);

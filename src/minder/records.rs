@@ -126,6 +126,21 @@ impl Records {
         write_whole(&self.of_started(record.run), &text)
     }
 
+    /// Whether there is a record of a run that goes on.
+    #[must_use]
+    pub fn has_started(&self, run: RunId) -> bool {
+        self.of_started(run).exists()
+    }
+
+    /// Why no record can be kept by now, if none can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let path = self.folder.join("room");
+        let trouble = write_whole(&path, &[0; 4096]).err();
+        let _ = fs::remove_file(path);
+        trouble.map(|error| format!("in {}: {error}", self.folder.display()))
+    }
+
     /// Forgets a run that went on and has ended.
     pub fn forget_started(&self, run: RunId) {
         // That it is not there is what is wanted.
@@ -196,8 +211,12 @@ fn read_ended(path: &Path) -> Option<Left> {
 /// Writes a file that is there with all of its contents or not at all: another process may look at any time.
 fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("new");
-    fs::write(&unfinished, contents)?;
-    fs::rename(unfinished, path)
+    let written = fs::write(&unfinished, contents).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        // On a disk that is full there is no room for what is of no use.
+        let _ = fs::remove_file(unfinished);
+    }
+    written
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A run's script, in a file that its user may read and nobody else. It is handed to
 //! its interpreter by name, as the kernel would: the folder may be on a file system that executes nothing.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -34,13 +34,23 @@ impl Scripts {
         DirBuilder::new().recursive(true).mode(0o711).create(&self.folder)?;
         fs::set_permissions(&self.folder, Permissions::from_mode(0o711))?;
         let path = self.folder.join(run.to_string());
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(text.as_bytes())?;
-        // To the run's user alone, who can do with its own run what he likes anyway.
-        if let Some(identity) = identity {
-            fchown(&file, Some(identity.uid), Some(identity.gid))?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        match fill(file, text, identity) {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                // On a disk that is full there is no room for what is of no use.
+                let _ = fs::remove_file(path);
+                Err(error)
+            }
         }
-        file.set_permissions(Permissions::from_mode(0o400))?;
-        Ok(path)
     }
+}
+
+fn fill(mut file: File, text: &str, identity: Option<&Identity>) -> io::Result<()> {
+    file.write_all(text.as_bytes())?;
+    // To the run's user alone, who can do with its own run what he likes anyway.
+    if let Some(identity) = identity {
+        fchown(&file, Some(identity.uid), Some(identity.gid))?;
+    }
+    file.set_permissions(Permissions::from_mode(0o400))
 }

@@ -71,8 +71,8 @@ struct Known {
     link: Option<u64>,
     about: About,
     pid: Option<i32>,
-    /// What was ordered, until it is known that a process was made of it.
-    unstarted: Option<(Box<Start>, Bytes)>,
+    /// What was ordered; `None`: an earlier daemon has ordered it.
+    ordered: Option<(Box<Start>, Bytes)>,
 }
 
 /// A run that was ordered.
@@ -219,8 +219,9 @@ impl Minders {
     }
 
     async fn end_all(&mut self, outlets: &Outlets) {
-        let may_be_there = |known: &Known| known.link.is_some() || known.unstarted.is_none();
-        self.runs.retain(|_, known| may_be_there(known));
+        self.runs.retain(|_, known| known.link.is_some() || known.pid.is_some() || known.ordered.is_none());
+        // Nothing is ordered again that did not come to be.
+        self.runs.values_mut().for_each(|known| known.ordered = None);
         self.ask_to_end().await;
         while !self.runs.is_empty() {
             let restart_at = self.restart.map_or_else(Instant::now, |(at, _)| at);
@@ -228,8 +229,6 @@ impl Minders {
                 Some((link, heard)) = self.heard.recv() => {
                     let is_found = matches!(heard, Heard::Report(Report::Adopted { .. }, _));
                     self.take_in(link, heard, outlets).await;
-                    // Nothing is ordered again that did not come to be.
-                    self.runs.retain(|_, known| may_be_there(known));
                     if is_found {
                         self.ask_to_end().await;
                     }
@@ -274,7 +273,7 @@ impl Minders {
 
     fn know(&mut self, link: u64, runs: Vec<Minded>) {
         for Minded { run, about, pid } in runs {
-            self.runs.insert(run, Known { link: Some(link), about, pid, unstarted: None });
+            self.runs.insert(run, Known { link: Some(link), about, pid, ordered: None });
         }
     }
 
@@ -367,8 +366,8 @@ impl Minders {
     async fn order(&mut self, start: Box<Start>, contents: Bytes, about: About) -> Result<(), DecodeError> {
         let run = start.run;
         let request = Request::Start(start.clone());
-        let unstarted = Some((start, contents.clone()));
-        self.runs.insert(run, Known { link: Some(self.current), about, pid: None, unstarted });
+        let ordered = Some((start, contents.clone()));
+        self.runs.insert(run, Known { link: Some(self.current), about, pid: None, ordered });
         match self.links.get(&self.current) {
             Some(link) => link.say(&request, &contents).await,
             // It is about to be heard that the minder is gone; what was not started goes to the next one.
@@ -379,7 +378,6 @@ impl Minders {
     async fn hear(&mut self, link: u64, report: Report, payload: Bytes, outlets: &Outlets) {
         let happening = match report {
             Report::Started { run, pid } => self.runs.get_mut(&run).map(|known| {
-                known.unstarted = None;
                 known.pid = Some(pid);
                 Happening::Started { run, about: known.about.clone(), pid }
             }),
@@ -468,8 +466,17 @@ impl Minders {
     }
 
     /// What a minder that is gone had is found, or it never came to be and is ordered again, or it is lost.
+    ///
+    /// A run without a record never came to execute anything, also where a process was made for it: a process
+    /// writes its record before it does, and ends itself if its minder is gone by then.
     async fn hear_adopted(&mut self, link: u64, runs: Vec<Minded>, outlets: &Outlets) {
-        self.know(link, runs);
+        for Minded { run, about: _, pid } in runs {
+            // Others have ended, and the minder is gone that was to be told so.
+            if let Some(known) = self.runs.get_mut(&run) {
+                known.link = Some(link);
+                known.pid = pid;
+            }
+        }
         self.unanswered = self.unanswered.saturating_sub(1);
         if self.unanswered > 0 {
             return;
@@ -478,7 +485,7 @@ impl Minders {
             self.runs.iter().filter(|(_, known)| known.link.is_none()).map(|(&run, _)| run).collect();
         for run in missing {
             let Some(known) = self.runs.remove(&run) else { continue };
-            match known.unstarted {
+            match known.ordered {
                 Some((start, contents)) => {
                     // It was not too long the first time.
                     let _ = self.order(start, contents, known.about).await;

@@ -7,6 +7,9 @@ use crate::plan::{Kind, Mode, OnLoad, Watch};
 use crate::runs::Run;
 use crate::writer::Story;
 
+/// How long it may take from the birth of a process to its first line.
+const TO_BEGIN_US: u64 = 2_000_000;
+
 /// Judges the whole journal of a host.
 pub fn faults(host: &Host, watches: &[Watch], stories: &HashMap<String, Story>) -> Vec<String> {
     let mut faults = Vec::new();
@@ -76,8 +79,8 @@ fn p3_has_a_reason(
     };
     let starts = |from| since(from, &Done::Started);
     let redefined = |from| since(from, &Done::Redefined(watch.name.clone()));
-    // What a minder that was killed knew of a run's end, nobody knows.
-    let may_be_lost = |other: &Run| since(other.began, &Done::MindersKilled) > 0;
+    // What a minder that was killed knew of a run's end, nobody knows: also of one that it had only just made.
+    let may_be_lost = |other: &Run| since(other.began.saturating_sub(TO_BEGIN_US), &Done::MindersKilled) > 0;
     let same =
         |other: &&Run| other.zxid == run.zxid && (other.event == "deleted") == (run.event == "deleted");
     let of_attempt = |attempt| earlier.iter().filter(same).filter(move |other| other.attempt == attempt);
@@ -107,9 +110,12 @@ fn p3_has_a_reason(
     if of_attempt(1).count() > loads {
         return Err("run again although nothing was loaded since");
     }
-    if watch.on_load != OnLoad::Always
-        && earlier.iter().filter(same).any(|other| other.went_well() && !may_be_lost(other))
-    {
+    // Of runs beside each other one that is older may be what was applied last.
+    let beside = |other: &Run| {
+        earlier.iter().any(|third| third.zxid != other.zxid && third.end > Some((other.began, 0)))
+    };
+    let applied = |other: &Run| same(&other) && other.went_well() && !may_be_lost(other) && !beside(other);
+    if watch.on_load != OnLoad::Always && earlier.iter().any(applied) {
         return Err("run again although it was applied");
     }
     Ok(())

@@ -44,6 +44,11 @@ impl Client {
         }
     }
 
+    /// The state of a znode that is there.
+    pub fn stat(&self, path: &str) -> Stat {
+        wait(self.0.check_stat(path)).expect("an answer").expect("a znode")
+    }
+
     /// Whether there is such a znode.
     pub fn exists(&self, path: &str) -> bool {
         wait(self.0.check_stat(path)).expect("an answer").is_some()

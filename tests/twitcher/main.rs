@@ -14,9 +14,12 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod away;
 mod cgroups;
 mod children;
+mod clock;
 mod crowd;
+mod disk;
 mod documents;
 mod environment;
 mod examples;
@@ -31,6 +34,7 @@ mod output;
 mod poke;
 mod privileges;
 mod resources;
+mod restarting;
 mod run_modes;
 mod scripts;
 mod servers;

@@ -140,6 +140,8 @@ fn a_newest_child_that_is_gone_when_it_is_read_gives_way_to_the_newest_of_those_
     held.meanwhile(|| delete(&wired.direct, "/q/n-0000000003"));
     enqueue(&wired.direct, "4");
     assert_eq!(rig.next(), r#"q changed n-0000000004 "4""#);
+    // Nothing of it is a failure.
+    assert_eq!(rig.log().len(), 1, "{:?}", rig.log());
 }
 
 #[test]
