@@ -185,7 +185,7 @@ impl Records {
 pub fn write_own(path: &Path, since: u64, prepared: &[u8]) -> io::Result<()> {
     let mut text = format!("{} {since} {}\n", std::process::id(), ticks()).into_bytes();
     text.extend_from_slice(prepared);
-    fs::write(path, text)
+    write_whole(path, &text)
 }
 
 fn read_started(path: &Path) -> Option<Left> {

@@ -445,7 +445,7 @@ fn p5_p6_no_hostile_child_delays_another_watch_or_leaves_anything_behind() {
     writeln!(table.report, "{:36} {}", "(nothing else)", in_millis(alone)).expect("text");
     all.into_iter().for_each(|hostile| table.row(hostile));
     assert!(late.exists(), "the grandchild that printed late has not come to its end");
-    assert!(table.daemon.log().contains("]: said after the end"), "{}", table.daemon.log());
+    assert!(table.daemon.log().contains("]| said after the end"), "{}", table.daemon.log());
     let latencies = std::mem::take(&mut table.latencies);
     writeln!(table.report, "{:36} {}", "(all of them)", in_millis(latencies)).expect("text");
 

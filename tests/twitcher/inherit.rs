@@ -224,7 +224,7 @@ fn p7_a_child_of_a_dirty_daemon_inherits_nothing_of_it() {
     // As the log has it, a line of output after the other.
     let mut printed = eventually(DEADLINE, "what a child has inherited", || {
         let log = daemon.log();
-        let line = |line: &str| Some(line.split_once("prints[")?.1.split_once("]: ")?.1.to_owned());
+        let line = |line: &str| Some(line.split_once("prints[")?.1.split_once("]| ")?.1.to_owned());
         let lines: Vec<String> = log.lines().filter_map(line).collect();
         let start = lines.iter().position(|line| line == "{").ok_or_else(|| log.clone())?;
         let end = lines.iter().position(|line| line == "}").ok_or_else(|| log.clone())?;
