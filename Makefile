@@ -3,11 +3,12 @@
 # Where rustup puts it, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test lint build deps
+.PHONY: help demo test faults lint build deps
 
 help:
 	@echo 'make demo    one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
 	@echo 'make test    every test, against a real ZooKeeper'
+	@echo 'make faults  servers, daemons and networks broken at random, two minutes or TWITCHER_FAULT_SECONDS'
 	@echo 'make lint    formatting and lints'
 	@echo 'make build   the program, optimised, as target/release/twitcher'
 	@echo 'make deps    installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
@@ -17,8 +18,12 @@ demo: deps
 	cargo build --locked --bin twitcher --example demo
 	@cargo run --quiet --locked --example demo -- $(ARGS)
 
+# What breaks things at random is by itself, below: it wants the machine to itself.
 test: deps
-	cargo test --locked
+	cargo test --locked --lib --bins --test twitcher
+
+faults: deps
+	cargo test --locked --test faults
 
 lint: deps
 	cargo fmt --check

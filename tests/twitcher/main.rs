@@ -41,6 +41,7 @@ mod servers;
 mod starting;
 mod stdin;
 mod stopping;
+mod syslog;
 mod takeover;
 mod timeouts;
 mod verbs;
