@@ -512,7 +512,9 @@ fn p2_however_early_a_minder_is_killed_no_run_comes_to_be_beside_itself() {
         minder.kill();
         let next = place.minder();
         let (mut line, _) = Line::greet(&next);
-        if line.adopt().is_empty() {
+        let ad = line.adopt();
+        eprintln!("DBG run {run} adopted {ad:?} {:?}", std::fs::read_dir(place.minders().join("runs")).unwrap().map(|e| (e.as_ref().unwrap().file_name(), fs::read_to_string(e.unwrap().path()))).collect::<Vec<_>>());
+        if ad.is_empty() {
             // As the daemon does with what it has heard nothing of.
             line.order(shell(run, &command));
         }
