@@ -174,23 +174,6 @@ fn a_znode_that_is_made_between_the_read_and_the_watch_is_read_at_once() {
 }
 
 #[test]
-fn a_watch_that_is_removed_and_defined_again_at_once_is_armed() {
-    let servers = shared_chroot("library-again");
-    poke(&servers, "/a", "0");
-    let rig = Rig::start(&servers);
-    for number in 1..=50 {
-        rig.define(vec![added("a", "/a")]);
-        rig.define(vec![Change::Removed(spec("a", "/a").name.clone())]);
-        rig.define(vec![added("a", "/a")]);
-        while !rig.next().starts_with("a loaded") || rig.looked().batches < 4 * number - 1 {}
-        poke(&servers, "/a", &number.to_string());
-        assert_eq!(rig.next(), format!("a changed \"{number}\""));
-        rig.define(vec![Change::Removed(spec("a", "/a").name.clone())]);
-        assert_eq!(rig.next(), "a unwatched");
-    }
-}
-
-#[test]
 fn three_megabytes_are_read() {
     let server = Server::start_with(&["-Djute.maxbuffer=4194304"]);
     let contents = vec![b'x'; 3 << 20];
