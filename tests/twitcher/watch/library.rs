@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use twitcher::config::changes::Change;
 use twitcher::config::spec::WatchType::{Children, Data, NewestChild};
 use zookeeper_client::{Acls, CreateMode};
 
-use super::rig::{Rig, SESSION_TIMEOUT, added, added_of, delete, poke, spec, with_client};
+use super::rig::{Rig, SESSION_TIMEOUT, added, added_of, delete, poke, with_client};
 use super::wire::{Wire, Wired};
-use crate::harness::zookeeper::{Server, shared_chroot};
+use crate::harness::zookeeper::Server;
 use crate::harness::{DEADLINE, Proxy, eventually};
 
 /// Longer than any connection is away here.
