@@ -1,95 +1,143 @@
-//! The file that a run's output is appended to: where it may be opened as the daemon, and how.
+//! The file that a run's output is appended to: where it may be opened as the daemon, and how. All of it happens
+//! in a process between its making and its exec, so that nothing here allocates.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc;
-use nix::unistd::Uid;
+use nix::libc::PATH_MAX;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{fcntl_getfl, fcntl_setfl, fstat, openat, readlinkat_raw, statat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 /// As many links as the kernel follows, `path_resolution(7)`.
 const MOST_LINKS: usize = 40;
 
+/// As long as a path can be.
+const LONGEST: usize = PATH_MAX.unsigned_abs() as usize;
+
+/// As long as a name in a folder can be, on any file system.
+const LONGEST_NAME: usize = 255;
+
 /// Whether nobody but root and the daemon's user can change where a path leads: each folder on the way, also
 /// where links lead through it, belongs to one of them and cannot be written to by others.
 #[must_use]
-pub fn is_beyond_others(path: &Path) -> bool {
-    path.parent().is_some_and(|folder| leads_through_ours(folder).unwrap_or(false))
+pub fn is_beyond_others(path: &CStr) -> bool {
+    let path = path.to_bytes();
+    let folder = path.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &path[..=slash]);
+    leads_through_ours(folder).unwrap_or(false)
 }
 
-fn leads_through_ours(folder: &Path) -> io::Result<bool> {
-    let names = |path: &Path| -> Vec<OsString> {
-        path.components()
-            .filter_map(|part| match part {
-                Component::Normal(name) => Some(name.to_owned()),
-                Component::ParentDir => Some("..".into()),
-                Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-            })
-            .collect()
-    };
-    let mut left = VecDeque::from(names(folder));
-    let (mut at, mut links) = (PathBuf::from("/"), 0);
-    if !is_ours(&fs::symlink_metadata(&at)?) {
+fn leads_through_ours(folder: &[u8]) -> Result<bool, Errno> {
+    let mut ahead = Ahead::default();
+    if !ahead.put_before(folder) {
         return Ok(false);
     }
-    while let Some(name) = left.pop_front() {
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        let next = at.join(&name);
-        let metadata = fs::symlink_metadata(&next)?;
-        if metadata.is_symlink() {
-            links += 1;
-            if links > MOST_LINKS {
-                return Ok(false);
-            }
-            let target = fs::read_link(&next)?;
-            if target.is_absolute() {
-                at = PathBuf::from("/");
-            }
-            names(&target).into_iter().rev().for_each(|name| left.push_front(name));
-        } else if is_ours(&metadata) {
-            at = next;
-        } else {
+    let mut links = 0;
+    let mut at = enter(CWD, b"/")?;
+    while let Some(name) = ahead.next_name() {
+        if name.len() > LONGEST_NAME || !is_ours(&fstat(&at)?) {
             return Ok(false);
         }
+        if FileType::from_raw_mode(statat(&at, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) != FileType::Symlink
+        {
+            at = enter(at.as_fd(), name)?;
+            continue;
+        }
+        links += 1;
+        let mut target = [MaybeUninit::uninit(); LONGEST];
+        let (target, rest) = readlinkat_raw(&at, name, &mut target)?;
+        if links > MOST_LINKS || rest.is_empty() || !ahead.put_before(target) {
+            return Ok(false);
+        }
+        if target.starts_with(b"/") {
+            at = enter(CWD, b"/")?;
+        }
     }
-    Ok(true)
+    Ok(is_ours(&fstat(&at)?))
 }
 
-fn is_ours(folder: &Metadata) -> bool {
-    let owner = folder.uid();
-    folder.is_dir() && folder.mode() & 0o022 == 0 && (owner == 0 || owner == Uid::effective().as_raw())
+fn enter(folder: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(folder, name, flags, Mode::empty())
+}
+
+fn is_ours(folder: &Stat) -> bool {
+    let by_others = Mode::WGRP | Mode::WOTH;
+    let owner = folder.st_uid;
+    !Mode::from_raw_mode(folder.st_mode).intersects(by_others) && (owner == 0 || owner == geteuid().as_raw())
+}
+
+/// The part of a path that is still to be walked: the last bytes of a buffer, so that the target of a link fits
+/// before it.
+struct Ahead {
+    bytes: [u8; LONGEST],
+    from: usize,
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self { bytes: [0; LONGEST], from: LONGEST }
+    }
+}
+
+impl Ahead {
+    /// `false` where it does not fit.
+    fn put_before(&mut self, path: &[u8]) -> bool {
+        // With a slash between them.
+        let Some(from) = self.from.checked_sub(path.len() + 1) else { return false };
+        self.bytes[from..from + path.len()].copy_from_slice(path);
+        self.bytes[self.from - 1] = b'/';
+        self.from = from;
+        true
+    }
+
+    fn next_name(&mut self) -> Option<&[u8]> {
+        loop {
+            let ahead = &self.bytes[self.from..];
+            let start = self.from + ahead.iter().position(|&byte| byte != b'/')?;
+            let length = self.bytes[start..].iter().position(|&byte| byte == b'/')?;
+            self.from = start + length;
+            if self.bytes[start..self.from] != *b"." {
+                return Some(&self.bytes[start..start + length]);
+            }
+        }
+    }
 }
 
 /// Opens a file to append to it, and makes it if it is missing: mode 0640, less the umask.
 ///
 /// # Errors
 /// Also where the path ends in a link, or in a FIFO that nobody reads.
-pub fn open(path: &Path) -> Result<File, Errno> {
+pub fn open(path: &CStr) -> Result<OwnedFd, Errno> {
     // Not to wait for the reader of a FIFO.
-    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path);
-    let file = file.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = flags | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = openat(CWD, path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
     // A child does not expect that its output may not be taken at once.
-    let status = OFlag::from_bits_retain(fcntl(file.as_fd(), FcntlArg::F_GETFL)?);
-    fcntl(file.as_fd(), FcntlArg::F_SETFL(status - OFlag::O_NONBLOCK))?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::ffi::CString;
+    use std::fs::{self, File};
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
 
     use super::*;
+
+    fn is_beyond_others(path: &Path) -> bool {
+        super::is_beyond_others(&CString::new(path.as_os_str().as_bytes()).unwrap())
+    }
+
+    fn open(path: &Path) -> Result<File, Errno> {
+        super::open(&CString::new(path.as_os_str().as_bytes()).unwrap()).map(File::from)
+    }
 
     #[test]
     fn a_path_is_ours_as_far_as_each_folder_and_link_on_it_is() {
@@ -101,6 +149,14 @@ mod tests {
         symlink("/usr", &link).unwrap();
         assert!(!is_beyond_others(&link.join("twitcher.log")));
         assert!(!is_beyond_others(Path::new("/usr/no-such-folder/twitcher.log")));
+        assert!(is_beyond_others(Path::new("/usr/./bin//../twitcher.log")));
+        symlink("..", folder.path().join("up")).unwrap();
+        assert!(!is_beyond_others(&folder.path().join("up/../usr/twitcher.log")));
+        symlink("again", folder.path().join("again")).unwrap();
+        assert!(!is_beyond_others(&folder.path().join("again/twitcher.log")));
+        let long = "long/".repeat(LONGEST / 5 - 1);
+        assert!(!is_beyond_others(&Path::new("/").join(&long).join("twitcher.log")));
+        assert!(!is_beyond_others(&Path::new("/").join("x".repeat(300)).join("twitcher.log")));
     }
 
     #[test]
@@ -115,11 +171,11 @@ mod tests {
 
         let link = folder.path().join("link");
         symlink(&path, &link).unwrap();
-        assert_eq!(open(&link).unwrap_err(), Errno::ELOOP);
+        assert_eq!(open(&link).unwrap_err(), Errno::LOOP);
 
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(open(&fifo).unwrap_err(), Errno::ENXIO);
+        assert_eq!(open(&fifo).unwrap_err(), Errno::NXIO);
 
         let made = folder.path().join("made");
         drop(open(&made).unwrap());

@@ -1,26 +1,27 @@
-//! What a child does between its fork and its exec: it sheds all that it has of the minder.
+//! What a child does from its making to its exec: it sheds all that it has of the minder.
 //!
-//! The minder has one thread, so that what runs here may allocate and call what it likes. It must never
-//! return into the minder's loop.
+//! Until the exec it shares the minder's memory, so that nothing here allocates, takes a lock, or returns: a child
+//! that is killed half-way through must leave nothing behind that the minder trips over. Nor may anything here
+//! call what the C library does for all threads at once, as it does when a process changes its user.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{
-    Gid, Pid, Uid, chdir, dup2_stderr, dup2_stdout, getppid, setgroups, setresgid, setresuid, setsid,
-};
+use nix::unistd::{Pid, Uid, chdir, dup2_stderr, dup2_stdout, getppid, setsid};
+use rustix::fs::OFlags;
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid, set_thread_uid};
 
-use crate::minder::{append, cgroup, records, signals};
+use crate::minder::records::OwnRecord;
+use crate::minder::{append, signals};
 use crate::run::protocol::Identity;
 
 /// The soft limit of open files that a child starts with, as systemd gives its services: a program that
@@ -53,21 +54,47 @@ pub struct Program {
     /// Its environment, `NAME=value`.
     pub envp: Vec<CString>,
     /// Its working directory.
-    pub directory: PathBuf,
+    pub directory: CString,
     /// Its file mode creation mask.
     pub umask: u32,
     /// Who it runs as; `None`: as the minder.
     pub identity: Option<Identity>,
     /// The file that its stdout and stderr are appended to.
-    pub append_to: Option<PathBuf>,
-    /// The cgroup that it joins.
-    pub cgroup: Option<PathBuf>,
-    /// Where it leaves word that it is there, and what it says there.
-    pub record: (PathBuf, Vec<u8>),
-    /// A moment before it came to be, in clock ticks since the machine was started.
-    pub since: u64,
+    pub append_to: Option<CString>,
+    /// The file through which it joins its cgroup.
+    pub cgroup: Option<CString>,
+    /// Where it leaves word that it is there.
+    pub record: OwnRecord,
     /// Its parent.
     pub minder: Pid,
+}
+
+/// What a child has at hand besides its program, made beforehand.
+#[derive(Debug)]
+pub struct AtHand<'a> {
+    /// What it becomes.
+    pub program: &'a Program,
+    /// What it gets as stdin.
+    pub stdin: BorrowedFd<'a>,
+    /// What it gets as stdout and stderr.
+    pub output: BorrowedFd<'a>,
+    /// Where it says what kept it from becoming the program. Closed by the exec.
+    pub failures: BorrowedFd<'a>,
+    argv: Vec<*const libc::c_char>,
+    envp: Vec<*const libc::c_char>,
+    /// Room for the groups that it has, one more than it should have.
+    groups: Vec<libc::gid_t>,
+}
+
+impl<'a> AtHand<'a> {
+    /// For a child that is to become `program`.
+    #[must_use]
+    pub fn new(program: &'a Program, [stdin, output, failures]: [BorrowedFd<'a>; 3]) -> Self {
+        let groups = program.identity.as_ref().and_then(|identity| identity.groups.as_ref());
+        let room = groups.map_or(0, |groups| groups.len() + 1);
+        let (argv, envp) = (pointers(&program.argv), pointers(&program.envp));
+        Self { program, stdin, output, failures, argv, envp, groups: vec![0; room] }
+    }
 }
 
 /// How far a child came that could not be started.
@@ -138,9 +165,9 @@ impl Failure {
             Stage::Session => format!("cannot start a process group of its own: {why}"),
             Stage::OpenOutput => match &program.append_to {
                 Some(path) if errno == Errno::ELOOP => {
-                    format!("cannot open the output file {}: it is a symbolic link", path.display())
+                    format!("cannot open the output file {}: it is a symbolic link", path.to_string_lossy())
                 }
-                Some(path) => format!("cannot open the output file {}: {why}", path.display()),
+                Some(path) => format!("cannot open the output file {}: {why}", path.to_string_lossy()),
                 None => format!("cannot open the output file: {why}"),
             },
             Stage::Descriptors => format!("cannot set up stdin, stdout and stderr: {why}"),
@@ -154,11 +181,14 @@ impl Failure {
                 format!("cannot become {what}: {why}{hint}")
             }
             Stage::Privilege => format!("privileges were not given up for good: {why}"),
-            Stage::Directory => format!("cannot enter directory {}: {why}", program.directory.display()),
+            Stage::Directory => {
+                format!("cannot enter directory {}: {why}", program.directory.to_string_lossy())
+            }
             Stage::Execute => {
                 let name = program.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+                let directory = Path::new(OsStr::from_bytes(program.directory.to_bytes()));
                 match errno {
-                    Errno::ENOENT if name.contains('/') && program.directory.join(&*name).exists() => {
+                    Errno::ENOENT if name.contains('/') && directory.join(&*name).exists() => {
                         format!("cannot execute {name}: its interpreter does not exist")
                     }
                     Errno::ENOENT if name.contains('/') => format!("cannot execute {name}: no such file"),
@@ -178,46 +208,41 @@ impl Failure {
 }
 
 /// Becomes the program. Where that fails, says so through `failures` and exits.
-pub fn run(program: &Program, stdin: BorrowedFd, output: BorrowedFd, failures: BorrowedFd) -> ! {
-    // A panic must not unwind into the minder's loop, of which this process has a copy.
-    let attempt = std::panic::AssertUnwindSafe(|| become_program(program, stdin, output, failures));
-    let failure = match std::panic::catch_unwind(attempt) {
-        Ok(Err(failure)) => failure,
-        Ok(Ok(never)) => match never {},
-        Err(_) => Failure { stage: Stage::Execute, errno: Errno::ENOTRECOVERABLE },
-    };
+pub fn run(child: &mut AtHand) -> ! {
+    let failures = child.failures;
+    let Err(failure) = become_program(child);
     let _ = nix::unistd::write(failures, &failure.to_bytes());
     // SAFETY: ends this process without running what the minder registered to be run at its own exit.
     unsafe { libc::_exit(127) }
 }
 
-fn become_program(
-    program: &Program,
-    stdin: BorrowedFd,
-    output: BorrowedFd,
-    failures: BorrowedFd,
-) -> Result<std::convert::Infallible, Failure> {
+fn become_program(child: &mut AtHand) -> Result<std::convert::Infallible, Failure> {
+    let AtHand { program, stdin, output, failures, argv, envp, groups } = child;
     let at = |stage| move |errno| Failure { stage, errno };
-    // First, so that one which is to be ended already can be.
-    forget_signals();
+    // First, so that one which is to be ended already can be. What is done about all others is the default, as in
+    // the minder.
+    signals::reset_ignored();
+    signals::unblock_all();
     setsid().map_err(at(Stage::Session))?;
-    for (from, to) in [(stdin, 0), (output, 1), (output, 2)] {
+    for (from, to) in [(&*stdin, 0), (&*output, 1), (&*output, 2)] {
         // SAFETY: the three standard descriptors are always open here and nobody owns them.
         Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
     }
     // Before anything that may take its time, such as a folder on a server that does not answer: what the
     // minder closes has to be closed. The pipe that tells of a failure is closed by the exec.
-    close_all_but(failures).map_err(at(Stage::Descriptors))?;
+    close_all_but(*failures).map_err(at(Stage::Descriptors))?;
     // Neither is worth more than the run: without them it is only harder to find.
-    let _ = records::write_own(&program.record.0, program.since, &program.record.1);
+    let _ = program.record.write();
     if getppid() != program.minder {
         // Who looked for what the minder left may have looked before the record was there, and have the
         // run started again.
-        let _ = std::fs::remove_file(&program.record.0);
+        program.record.remove();
         return Err(Failure { stage: Stage::Session, errno: Errno::ECHILD });
     }
-    if let Some(cgroup) = &program.cgroup {
-        let _ = std::fs::write(cgroup::entrance(cgroup), "0");
+    if let Some(entrance) = &program.cgroup
+        && let Ok(entrance) = rustix::fs::open(&**entrance, OFlags::WRONLY, rustix::fs::Mode::empty())
+    {
+        let _ = rustix::io::write(entrance, b"0");
     }
     forget_priorities();
     // The one that it has may hold keys of whoever started the daemon: `session-keyring(7)`. A kernel without
@@ -233,7 +258,7 @@ fn become_program(
         append_output(program)?;
     }
     match &program.identity {
-        Some(identity) => become_user(identity)?,
+        Some(identity) => become_user(identity, groups)?,
         None if Uid::effective().is_root() => give_up_capabilities().map_err(at(Stage::Privilege))?,
         // What the service manager has given to a daemon that is not root is meant for what it runs.
         None => {}
@@ -241,8 +266,8 @@ fn become_program(
     if !open_before {
         append_output(program)?;
     }
-    chdir(&program.directory).map_err(at(Stage::Directory))?;
-    Err(Failure { stage: Stage::Execute, errno: execute(program) })
+    chdir(&*program.directory).map_err(at(Stage::Directory))?;
+    Err(Failure { stage: Stage::Execute, errno: execute(&program.candidates, argv, envp) })
 }
 
 /// Closes every descriptor but the standard ones and `kept`.
@@ -256,12 +281,6 @@ fn close_all_but(kept: BorrowedFd) -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-/// Every signal as it is at the start of the world: the default action, and none blocked.
-fn forget_signals() {
-    (1..=signals::LAST).for_each(signals::reset);
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
 /// The limits and priorities that somebody may have given the daemon, but for its place in the order in which
@@ -284,49 +303,79 @@ fn forget_priorities() {
 fn append_output(program: &Program) -> Result<(), Failure> {
     let at = |stage| move |errno| Failure { stage, errno };
     let Some(path) = &program.append_to else { return Ok(()) };
-    let file = append::open(path).map_err(at(Stage::OpenOutput))?;
+    let file = append::open(path).map_err(plain).map_err(at(Stage::OpenOutput))?;
     dup2_stdout(&file).map_err(at(Stage::Descriptors))?;
     dup2_stderr(&file).map_err(at(Stage::Descriptors))
 }
 
 /// Groups, then group, then user, since each takes a privilege that the next one gives up; then each is
-/// read back.
-fn become_user(identity: &Identity) -> Result<(), Failure> {
-    let at = |stage| move |errno| Failure { stage, errno };
-    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    if let Some(groups) = &identity.groups {
-        let mut wanted: Vec<Gid> = groups.iter().map(|&group| Gid::from_raw(group)).collect();
-        let sorted = |mut groups: Vec<Gid>| {
-            groups.sort_by_key(|group| group.as_raw());
-            groups.dedup();
-            groups
-        };
-        let held = || nix::unistd::getgroups().map(sorted).map_err(at(Stage::Groups));
-        wanted = sorted(wanted);
+/// read back. `room` is for the groups that the process has: one more than it should have.
+fn become_user(identity: &Identity, room: &mut [libc::gid_t]) -> Result<(), Failure> {
+    let at = |stage| move |errno| Failure { stage, errno: plain(errno) };
+    let refused = Failure { stage: Stage::Privilege, errno: Errno::EPERM };
+    if let Some(wanted) = &identity.groups {
         // A daemon that is not root may run children as the user that it is. Whether that one's group is among
         // the supplementary ones too, as the user database has it and not every login does, gives no right.
-        let with_group = |groups: Vec<Gid>| sorted([groups, vec![gid]].concat());
-        let is_held = uid == Uid::effective()
-            && gid == Gid::effective()
-            && with_group(held()?) == with_group(wanted.clone());
-        if held()? != wanted && (!is_held || Uid::effective().is_root()) {
-            setgroups(&wanted).map_err(at(Stage::Groups))?;
-            if held()? != wanted {
-                return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });
+        let is_already = |held: &[libc::gid_t]| {
+            identity.uid == Uid::effective().as_raw()
+                && identity.gid == nix::unistd::Gid::effective().as_raw()
+                && are_same(held, wanted, Some(identity.gid))
+        };
+        let is_right = match groups(room) {
+            Some(held) => are_same(held, wanted, None) || (!Uid::effective().is_root() && is_already(held)),
+            None => false,
+        };
+        if !is_right {
+            set_thread_groups(as_groups(wanted)).map_err(at(Stage::Groups))?;
+            if !groups(room).is_some_and(|held| are_same(held, wanted, None)) {
+                return Err(refused);
             }
         }
     }
-    setresgid(gid, gid, gid).map_err(at(Stage::Group))?;
-    setresuid(uid, uid, uid).map_err(at(Stage::User))?;
-    give_up_capabilities().map_err(at(Stage::Privilege))?;
-    let users = nix::unistd::getresuid().map_err(at(Stage::Privilege))?;
-    let groups = nix::unistd::getresgid().map_err(at(Stage::Privilege))?;
-    let is = [users.real, users.effective, users.saved].iter().all(|&held| held == uid)
-        && [groups.real, groups.effective, groups.saved].iter().all(|&held| held == gid);
-    if !is || (!uid.is_root() && nix::unistd::setuid(Uid::from_raw(0)).is_ok()) {
-        return Err(Failure { stage: Stage::Privilege, errno: Errno::EPERM });
+    let gid = rustix::process::Gid::from_raw(identity.gid);
+    let uid = rustix::process::Uid::from_raw(identity.uid);
+    set_thread_res_gid(gid, gid, gid).map_err(at(Stage::Group))?;
+    set_thread_res_uid(uid, uid, uid).map_err(at(Stage::User))?;
+    give_up_capabilities().map_err(|errno| Failure { stage: Stage::Privilege, errno })?;
+    let read_back = |errno| Failure { stage: Stage::Privilege, errno };
+    let users = nix::unistd::getresuid().map_err(read_back)?;
+    let groups = nix::unistd::getresgid().map_err(read_back)?;
+    let is = [users.real, users.effective, users.saved].iter().all(|held| held.as_raw() == identity.uid)
+        && [groups.real, groups.effective, groups.saved].iter().all(|held| held.as_raw() == identity.gid);
+    let is_root_again = || set_thread_uid(rustix::process::Uid::ROOT).is_ok();
+    if !is || (identity.uid != 0 && is_root_again()) {
+        return Err(refused);
     }
     Ok(())
+}
+
+/// The supplementary groups of this process, in order; `None` where they do not fit into `room`.
+fn groups(room: &mut [libc::gid_t]) -> Option<&[libc::gid_t]> {
+    let length = i32::try_from(room.len()).ok()?;
+    // SAFETY: the kernel writes at most so many, and `room` is that large.
+    let held = unsafe { libc::getgroups(length, room.as_mut_ptr()) };
+    let held = &mut room[..usize::try_from(held).ok()?];
+    held.sort_unstable();
+    Some(held)
+}
+
+/// The same numbers, as the call that sets them takes them.
+fn as_groups(groups: &[u32]) -> &[rustix::process::Gid] {
+    // SAFETY: `Gid` is a number of this type and nothing else, `repr(transparent)`.
+    unsafe { std::slice::from_raw_parts(groups.as_ptr().cast(), groups.len()) }
+}
+
+/// Whether two sorted lists hold the same groups, whatever they say of `but`.
+fn are_same(some: &[libc::gid_t], others: &[libc::gid_t], but: Option<libc::gid_t>) -> bool {
+    let holds = |these: &[libc::gid_t], group: &libc::gid_t| {
+        Some(*group) == but || these.binary_search(group).is_ok()
+    };
+    some.iter().all(|group| holds(others, group)) && others.iter().all(|group| holds(some, group))
+}
+
+/// An error of the calls that the C library has no part in.
+fn plain(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
 }
 
 /// Those that a change of user leaves: the inheritable ones always do, and one from a user who is not root, as
@@ -348,12 +397,11 @@ fn give_up_capabilities() -> Result<(), Errno> {
 }
 
 /// Executes the first candidate that can be. Returns only when none can.
-fn execute(program: &Program) -> Errno {
-    let (argv, envp) = (pointers(&program.argv), pointers(&program.envp));
+fn execute(candidates: &[CString], argv: &[*const libc::c_char], envp: &[*const libc::c_char]) -> Errno {
     let mut best = Errno::ENOENT;
-    for candidate in &program.candidates {
+    for candidate in candidates {
         for _ in 0..BUSY.0 {
-            // SAFETY: both arrays end in a null pointer, and what they point to lives in `program`.
+            // SAFETY: both arrays end in a null pointer, and what they point to outlives this process' use of it.
             unsafe { libc::execve(candidate.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
             if Errno::last() != Errno::ETXTBSY {
                 break;
@@ -371,6 +419,7 @@ fn execute(program: &Program) -> Errno {
     best
 }
 
+/// What `execve(2)` takes: one for each, and null at the end.
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }

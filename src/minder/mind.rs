@@ -22,6 +22,7 @@ use crate::minder::records::{Left, Named, Record, Records};
 use crate::minder::run::{Main, Run, wall_ms};
 use crate::minder::script::Scripts;
 use crate::minder::spawn::{Surroundings, spawn};
+use crate::minder::spawner::Spawners;
 use crate::run::protocol::{Ending, Executable, PROTOCOL, Report, Request, Start};
 use crate::schedule::order::RunId;
 
@@ -97,6 +98,7 @@ pub struct Around {
 #[derive(Debug)]
 pub struct Minder {
     around: Around,
+    spawners: Spawners,
     epoll: Epoll,
     /// The number of the last connection.
     last_peer: u64,
@@ -125,6 +127,7 @@ impl Minder {
     pub fn new(listener: UnixListener, signals: SignalFd, around: Around) -> io::Result<Self> {
         let minder = Self {
             around,
+            spawners: Spawners::default(),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             last_peer: Source::Children.token(),
             listener,
@@ -344,17 +347,17 @@ impl Minder {
             }
         }
         record.cgroup = self.around.cgroups.as_ref().and_then(|cgroups| cgroups.make(start.run));
-        let prepared = match serde_json::to_vec(&record) {
-            Ok(prepared) => prepared,
+        let own_record = match self.around.records.prepare(&record) {
+            Ok(own_record) => own_record,
             Err(error) => return Run::stillborn(record, error.to_string(), now),
         };
         let surroundings = Surroundings {
             dev_null: self.around.dev_null.as_fd(),
             script: record.script.as_deref(),
             cgroup: record.cgroup.as_deref(),
-            record: (self.around.records.of_started(start.run), prepared),
+            record: own_record,
         };
-        match spawn(start, contents, surroundings) {
+        match spawn(&self.spawners, start, contents, surroundings) {
             Ok(spawned) => Run::alive(record, spawned, now),
             Err(why) => Run::stillborn(record, why, now),
         }
@@ -467,12 +470,12 @@ impl Minder {
         let Some(main) = run.main() else { return Vec::new() };
         let pid = run.pid().unwrap_or(self.pid());
         let mut rest = match main {
-            Main::Child { .. } => processes::of_run(run.id, pid, |process| {
+            Main::Child { .. } => processes::of_run(run.id, pid, None, |process| {
                 process.parent == self.around.this.pid
                     && !self.mains.contains_key(&Pid::from_raw(process.pid))
             }),
             // Where the children of another minder went when it died depends on what was above it.
-            Main::Orphan { .. } => processes::of_run(run.id, pid, |_| true),
+            Main::Orphan { named, .. } => processes::of_run(run.id, pid, Some(named.start_time), |_| true),
         };
         for found in run.cgroup().into_iter().flat_map(|cgroup| cgroup::processes(cgroup)) {
             if found != pid.as_raw()

@@ -1,9 +1,9 @@
 //! The parent of every child: starts it, feeds its stdin, drains its output, ends it when its time is over,
 //! reaps it and reports. It decides nothing else, and outlives the daemon that started it.
 //!
-//! It has one thread and no runtime, so that between fork and exec it may do what a program with threads
-//! must not; and it stays small, so that a fork costs the same however large the daemon has grown. It heeds
-//! nothing but its socket: no signal ends it but SIGKILL, since any of its children could send one.
+//! It has no runtime: one thread decides everything, and others make the processes that it asks for, since whoever
+//! makes one may have to wait for it. It heeds nothing but its socket: no signal ends it but SIGKILL, since any of
+//! its children could send one.
 
 pub mod append;
 pub mod cgroup;
@@ -19,6 +19,7 @@ mod run;
 pub mod script;
 mod signals;
 pub mod spawn;
+mod spawner;
 pub mod stdin;
 
 use std::fs::{self, File, OpenOptions};
@@ -99,17 +100,14 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Ends of children come through the descriptor; what else could end or stop this process is ignored, also
-/// the signals of faults: a fault of its own ends it all the same, but its children may send them.
+/// Ends of children come through the descriptor. What else could end or stop this process stays blocked, in its
+/// threads too, also the signals of faults: a fault of its own ends it all the same, but its children may send
+/// them. Blocked and not ignored: a child then has nothing to undo but that.
 fn heed_only_children() -> io::Result<SignalFd> {
-    for number in 1..=signals::LAST {
-        signals::ignore(number);
-    }
-    // Whoever started the daemon may have ignored it, and then the kernel would reap the children by itself.
-    signals::reset(Signal::SIGCHLD as i32);
+    signals::reset_all();
+    signals::block_all();
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
-    children.thread_set_mask()?;
     Ok(SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
 

@@ -70,20 +70,27 @@ pub fn look_up(pid: i32) -> Option<Process> {
     parse_stat(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
 }
 
-/// The children of this process, which has one thread.
+/// The children of this process, whichever of its threads has made them.
 #[must_use]
 pub fn children() -> Vec<Pid> {
-    let me = std::process::id();
-    match fs::read_to_string(format!("/proc/self/task/{me}/children")) {
-        Ok(list) => {
-            list.split_ascii_whitespace().filter_map(|pid| Some(Pid::from_raw(pid.parse().ok()?))).collect()
-        }
-        // A kernel without CONFIG_PROC_CHILDREN.
-        Err(_) => {
-            let mine = |process: &Process| process.parent == me.cast_signed();
-            all().iter().filter(|process| mine(process)).map(|process| Pid::from_raw(process.pid)).collect()
+    let mut children = Vec::new();
+    for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => {
+                children.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()))
+            }
+            // One that has just ended has left its children to another.
+            Err(_) if !thread.path().exists() => {}
+            // A kernel without CONFIG_PROC_CHILDREN.
+            Err(_) => return all_below(std::process::id().cast_signed()),
         }
     }
+    children.into_iter().map(Pid::from_raw).collect()
+}
+
+fn all_below(parent: i32) -> Vec<Pid> {
+    let mine = |process: &Process| process.parent == parent;
+    all().into_iter().filter(mine).map(|process| Pid::from_raw(process.pid)).collect()
 }
 
 /// Every process that can be seen.
@@ -93,16 +100,22 @@ fn all() -> Vec<Process> {
     pids.filter_map(look_up).collect()
 }
 
-/// What of a run is alive, but for its main process: the rest of its process group, and what left it.
-/// `may_be_orphan` tells of a process whether its parent says nothing of where it came from.
+/// What of a run is alive, but for its main process: the rest of its process group, and what left it. `started`:
+/// when the main process was, where nothing keeps its number from becoming another's. `may_be_orphan` tells of a
+/// process whether its parent says nothing of where it came from.
 #[must_use]
-pub fn of_run(run: RunId, main: Pid, may_be_orphan: impl Fn(&Process) -> bool) -> Vec<Process> {
+pub fn of_run(
+    run: RunId,
+    main: Pid,
+    started: Option<u64>,
+    may_be_orphan: impl Fn(&Process) -> bool,
+) -> Vec<Process> {
     let marker = format!("TWITCHER_RUN_ID={run}");
     let carries_id = |process: &Process| {
         let environment = start_of(&format!("/proc/{}/environ", process.pid), ENVIRONMENT);
         environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes())
     };
-    select(&all(), main.as_raw(), |process| may_be_orphan(process) && carries_id(process))
+    select(&all(), main.as_raw(), started, |process| may_be_orphan(process) && carries_id(process))
 }
 
 /// The first bytes of a file, at most so many; none where it cannot be read.
@@ -116,15 +129,25 @@ fn start_of(path: &str, most: u64) -> Vec<u8> {
 
 /// Those of `processes` that belong to the run of `main`; `is_orphan` tells of one below the minder whether
 /// it came from that run.
-fn select(processes: &[Process], main: i32, is_orphan: impl Fn(&Process) -> bool) -> Vec<Process> {
+fn select(
+    processes: &[Process],
+    main: i32,
+    started: Option<u64>,
+    is_orphan: impl Fn(&Process) -> bool,
+) -> Vec<Process> {
     let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
     for process in processes {
         children.entry(process.parent).or_default().push(process);
     }
-    let in_session = |process: &&Process| process.group == main || process.session == main;
+    // The number is given to no other as long as a group or a session goes by it.
+    let is_another = |process: &Process| process.pid == main && Some(process.start_time) != started;
+    let is_taken = started.is_some() && processes.iter().any(is_another);
+    let in_session = |process: &&Process| !is_taken && (process.group == main || process.session == main);
     let mut found: HashSet<i32> = processes.iter().filter(in_session).map(|process| process.pid).collect();
     found.extend(processes.iter().filter(|process| is_orphan(process)).map(|process| process.pid));
-    found.insert(main);
+    if !is_taken {
+        found.insert(main);
+    }
     let mut look_below: Vec<i32> = found.iter().copied().collect();
     while let Some(parent) = look_below.pop() {
         for child in children.get(&parent).into_iter().flatten() {
@@ -238,7 +261,12 @@ mod tests {
             process(21, 20, 20, 20),
             Process { is_zombie: true, ..process(18, 10, 10, 10) },
         ];
-        let found = select(&table, 10, |process| process.pid == 16);
-        assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [11, 12, 13, 14, 15, 16, 17]);
+        let found = select(&table, 10, None, |process| process.pid == 16);
+        let pids = |found: Vec<Process>| found.iter().map(|process| process.pid).collect::<Vec<_>>();
+        assert_eq!(pids(found), [11, 12, 13, 14, 15, 16, 17]);
+
+        let started = |moment| pids(select(&table, 10, Some(moment), |process| process.pid == 16));
+        assert_eq!(started(1), [11, 12, 13, 14, 15, 16, 17]);
+        assert_eq!(started(0), [16, 17], "the number is another's by now");
     }
 }

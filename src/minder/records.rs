@@ -3,10 +3,13 @@
 //! A child writes its own record before it executes anything, so that no command ever runs without one. An
 //! end that no daemon has taken note of is written by a minder that exits. Both go when they are known.
 
+use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, open, rename, unlink};
 use serde::{Deserialize, Serialize};
 
 use crate::minder::output::Output;
@@ -91,10 +94,19 @@ impl Records {
         Ok(Self { folder })
     }
 
-    /// Where the record of a run that goes on is.
-    #[must_use]
-    pub fn of_started(&self, run: RunId) -> PathBuf {
+    fn of_started(&self, run: RunId) -> PathBuf {
         self.folder.join(format!("{run}.run"))
+    }
+
+    /// The record of a run that is about to start, for its process to write.
+    ///
+    /// # Errors
+    /// When the path of the record is none.
+    pub fn prepare(&self, record: &Record) -> io::Result<OwnRecord> {
+        let path = self.of_started(record.run);
+        let unfinished = CString::new(unfinished(&path).into_os_string().into_vec())?;
+        let path = CString::new(path.into_os_string().into_vec())?;
+        Ok(OwnRecord { path, unfinished, contents: serde_json::to_vec(record)?, since: ticks() })
     }
 
     fn of_ended(&self, run: RunId) -> PathBuf {
@@ -174,18 +186,59 @@ impl Records {
     }
 }
 
-/// Writes the record of the calling process, which came to be after `since`: a line that names it, and then
-/// what `prepared` holds.
-///
-/// A process knows when it is, and not when it was started; to ask `/proc` takes longer than all the rest of
-/// this. Between the two moments that it knows there is no room for another process with its number.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_own(path: &Path, since: u64, prepared: &[u8]) -> io::Result<()> {
-    let mut text = format!("{} {since} {}\n", std::process::id(), ticks()).into_bytes();
-    text.extend_from_slice(prepared);
-    write_whole(path, &text)
+/// The record of a process that is about to be, with all that it needs to write it: to allocate is not for a
+/// process between its making and its exec.
+#[derive(Debug)]
+pub struct OwnRecord {
+    path: CString,
+    unfinished: CString,
+    contents: Vec<u8>,
+    /// A moment before the process came to be, in clock ticks since the machine was started.
+    since: u64,
+}
+
+impl OwnRecord {
+    /// Writes it as that of the calling process, whole or not at all: a line that names the process, and then
+    /// the rest.
+    ///
+    /// A process knows when it is, and not when it was started; to ask `/proc` takes longer than all the rest
+    /// of this. Between the two moments that it knows there is no room for another process with its number.
+    ///
+    /// # Errors
+    /// What the kernel gave.
+    pub fn write(&self) -> rustix::io::Result<()> {
+        let written = self.write_unfinished().and_then(|()| rename(&*self.unfinished, &*self.path));
+        if written.is_err() {
+            // On a disk that is full there is no room for what is of no use.
+            let _ = unlink(&*self.unfinished);
+        }
+        written
+    }
+
+    fn write_unfinished(&self) -> rustix::io::Result<()> {
+        // Three numbers with their spaces and the end of the line, each of twenty digits at most.
+        let mut name = [0; 3 * 21];
+        let mut rest = &mut name[..];
+        let _ = writeln!(rest, "{} {} {}", std::process::id(), self.since, ticks());
+        let unused = rest.len();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file = open(&*self.unfinished, flags, Mode::RUSR | Mode::WUSR)?;
+        for mut part in [&name[..name.len() - unused], &self.contents] {
+            while !part.is_empty() {
+                match rustix::io::write(&file, part)? {
+                    0 => return Err(rustix::io::Errno::NOSPC),
+                    written => part = &part[written..],
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes it away again.
+    pub fn remove(&self) {
+        // That it is not there is what is wanted.
+        let _ = unlink(&*self.path);
+    }
 }
 
 fn read_started(path: &Path) -> Option<Left> {
@@ -210,13 +263,17 @@ fn read_ended(path: &Path) -> Option<Left> {
 
 /// Writes a file that is there with all of its contents or not at all: another process may look at any time.
 fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
+    let unfinished = unfinished(path);
     let written = fs::write(&unfinished, contents).and_then(|()| fs::rename(&unfinished, path));
     if written.is_err() {
         // On a disk that is full there is no room for what is of no use.
         let _ = fs::remove_file(unfinished);
     }
     written
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 #[cfg(test)]
@@ -253,13 +310,16 @@ mod tests {
     fn a_run_of_a_minder_that_is_gone_is_found_and_one_of_a_living_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::below(folder.path()).unwrap();
-        let path = records.of_started(RunId::from_u64(7));
         let living = Named::this().unwrap();
-        write_own(&path, living.start_time, &serde_json::to_vec(&record(living)).unwrap()).unwrap();
+        let write_own = |minder| {
+            let own = records.prepare(&record(minder)).unwrap();
+            OwnRecord { since: living.start_time, ..own }.write().unwrap();
+        };
+        write_own(living);
         assert!(records.left().is_empty());
 
         let gone = Named { start_time: living.start_time + 1, ..living };
-        write_own(&path, living.start_time, &serde_json::to_vec(&record(gone)).unwrap()).unwrap();
+        write_own(gone);
         let left = records.left();
         let Left::Started(found, main) = &left[0] else { panic!("{left:?}") };
         assert_eq!((found, *main), (&record(gone), living));

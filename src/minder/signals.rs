@@ -4,26 +4,51 @@
 use nix::libc;
 
 /// The greatest number of a signal.
-pub const LAST: i32 = 64;
+const LAST: i32 = 64;
+
+/// Those that the C library keeps for itself, and lets through in a new thread even where they were blocked.
+const OF_THE_C_LIBRARY: std::ops::RangeInclusive<i32> = 32..=33;
 
 /// `SIG_DFL` and `SIG_IGN`, as the kernel has them.
 const DEFAULT: usize = 0;
 const IGNORE: usize = 1;
 
-/// Takes the default action from now on. SIGKILL and SIGSTOP are refused, since they have no other.
-pub fn reset(number: i32) {
-    set(number, DEFAULT);
+/// From now on no signal does anything but stop, continue or end this process, whatever the standard library or
+/// whoever started it has said; and those that cannot be blocked for good do not even that.
+pub fn reset_all() {
+    (1..=LAST).for_each(|number| set(number, DEFAULT));
+    OF_THE_C_LIBRARY.for_each(|number| set(number, IGNORE));
 }
 
-/// Ignores the signal from now on. SIGKILL and SIGSTOP are refused.
-pub fn ignore(number: i32) {
-    set(number, IGNORE);
+/// Of what `reset_all` has done, takes back what a new process should not have.
+pub fn reset_ignored() {
+    OF_THE_C_LIBRARY.for_each(|number| set(number, DEFAULT));
 }
 
 fn set(number: i32, action: usize) {
     // The kernel's `struct sigaction` begins with the action, and is shorter than this on every machine; all
     // else in it is zero.
     let new = [action, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    // SAFETY: neither action is a handler that could run in a bad place, and `new` outlives the call.
+    // SAFETY: neither action is a handler that could run in a bad place, and `new` outlives the call. SIGKILL and
+    // SIGSTOP are refused, since they have no other action than their own.
     unsafe { libc::syscall(libc::SYS_rt_sigaction, number, new.as_ptr(), std::ptr::null::<usize>(), 8) };
+}
+
+/// Blocks every signal that can be in this thread, and in those that it starts.
+pub fn block_all() {
+    set_mask(u64::MAX);
+}
+
+/// Blocks no signal in this thread.
+pub fn unblock_all() {
+    set_mask(0);
+}
+
+fn set_mask(blocked: u64) {
+    let how = libc::SIG_SETMASK;
+    let length = size_of_val(&blocked);
+    // SAFETY: the kernel reads a set of 64 signals, which outlives the call.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const blocked, std::ptr::null::<u64>(), length)
+    };
 }

@@ -1,21 +1,23 @@
 //! From a `Start` to a process.
-#![allow(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, NulError, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::{ForkResult, Pid, fork, getpid, pipe2};
+use nix::unistd::{Pid, getpid, pipe2};
 
+use crate::minder::cgroup;
 use crate::minder::child::{self, Failure, Program};
-use crate::minder::processes::ticks;
+use crate::minder::records::OwnRecord;
+use crate::minder::spawner::Spawners;
 use crate::minder::stdin;
-use crate::run::protocol::{OutputTo, Start};
+use crate::run::protocol::{Identity, OutputTo, Start};
 
 /// A process that was just made.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub struct Spawned {
 #[derive(Debug)]
 pub struct FailurePipe {
     pipe: File,
-    program: Program,
+    program: Arc<Program>,
 }
 
 impl FailurePipe {
@@ -55,38 +57,35 @@ pub struct Surroundings<'a> {
     pub script: Option<&'a Path>,
     /// The cgroup that it has to itself.
     pub cgroup: Option<&'a Path>,
-    /// Where it leaves word that it is there, and what it says there.
-    pub record: (PathBuf, Vec<u8>),
+    /// Where it leaves word that it is there.
+    pub record: OwnRecord,
 }
 
 /// Starts a run's main process.
 ///
 /// # Errors
 /// In words, when there is no process: the rest shows at its end.
-pub fn spawn(start: &Start, contents: &[u8], around: Surroundings) -> Result<Spawned, String> {
+pub fn spawn(
+    spawners: &Spawners,
+    start: &Start,
+    contents: &[u8],
+    around: Surroundings,
+) -> Result<Spawned, String> {
     let Surroundings { dev_null, script, cgroup, record } = around;
     let program = prepare(start, script, cgroup, record);
     let program = program.map_err(|_| "the command or its environment holds a NUL character".to_owned())?;
+    let program = Arc::new(program);
     let io = |what: &'static str| move |error: io::Error| format!("cannot make {what}: {error}");
-    let stdin = start.stdin.then(|| stdin::holding(contents)).transpose().map_err(io("its stdin"))?;
+    let nothing = || dev_null.try_clone_to_owned();
+    let stdin = if start.stdin { stdin::holding(contents) } else { nothing() }.map_err(io("its stdin"))?;
     let (failure, failure_end) = pipe().map_err(io("a pipe"))?;
-    let output = match start.output {
-        OutputTo::Report => Some(pipe().map_err(io("a pipe for its output"))?),
-        OutputTo::Null | OutputTo::Append(_) => None,
-    };
-    let (output, output_end) = output.unzip();
-    // SAFETY: this process has one thread, so that the copy may do all that it could.
-    match unsafe { fork() } {
-        Ok(ForkResult::Child) => child::run(
-            &program,
-            stdin.as_ref().map_or(dev_null, AsFd::as_fd),
-            output_end.as_ref().map_or(dev_null, AsFd::as_fd),
-            failure_end.as_fd(),
-        ),
-        Ok(ForkResult::Parent { child }) => {
-            let failure = FailurePipe { pipe: File::from(failure), program };
-            Ok(Spawned { pid: child, output, failure })
-        }
+    let (output, output_end) = match start.output {
+        OutputTo::Report => pipe().map(|(output, end)| (Some(output), end)),
+        OutputTo::Null | OutputTo::Append(_) => nothing().map(|end| (None, end)),
+    }
+    .map_err(io("a pipe for its output"))?;
+    match spawners.make(Arc::clone(&program), [stdin, output_end, failure_end]) {
+        Ok(pid) => Ok(Spawned { pid, output, failure: FailurePipe { pipe: File::from(failure), program } }),
         Err(Errno::EAGAIN) => Err("cannot make a process: the limit of processes is reached".to_owned()),
         Err(errno) => Err(format!("cannot make a process: {}", errno.desc())),
     }
@@ -96,29 +95,43 @@ fn prepare(
     start: &Start,
     script: Option<&Path>,
     cgroup: Option<&Path>,
-    record: (PathBuf, Vec<u8>),
-) -> Result<Program, std::ffi::NulError> {
+    record: OwnRecord,
+) -> Result<Program, NulError> {
     let argv = start.argv.iter().map(|arg| CString::new(arg.as_str()));
     let script = script.map(|script| CString::new(script.as_os_str().as_bytes()));
     let argv = argv.chain(script).collect::<Result<Vec<_>, _>>()?;
     let envp = start.env.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
     let path = start.env.iter().rev().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
+    let append_to = match &start.output {
+        OutputTo::Append(path) => Some(path.clone()),
+        OutputTo::Report | OutputTo::Null => None,
+    };
     Ok(Program {
         candidates: argv.first().map_or(Ok(Vec::new()), |name| child::candidates(name, OsStr::new(path)))?,
         envp: envp.collect::<Result<_, _>>()?,
         argv,
-        directory: start.directory.clone(),
+        directory: c_path(start.directory.clone())?,
         umask: start.umask,
-        identity: start.identity.clone(),
-        append_to: match &start.output {
-            OutputTo::Append(path) => Some(path.clone()),
-            OutputTo::Report | OutputTo::Null => None,
-        },
-        cgroup: cgroup.map(Path::to_owned),
+        identity: start
+            .identity
+            .clone()
+            .map(|identity| Identity { groups: identity.groups.map(in_order), ..identity }),
+        append_to: append_to.map(c_path).transpose()?,
+        cgroup: cgroup.map(cgroup::entrance).map(c_path).transpose()?,
         record,
-        since: ticks(),
         minder: getpid(),
     })
+}
+
+fn c_path(path: PathBuf) -> Result<CString, NulError> {
+    CString::new(path.into_os_string().into_vec())
+}
+
+/// Each once, as a child compares them with what it has.
+fn in_order(mut groups: Vec<u32>) -> Vec<u32> {
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 /// A pipe whose reading end does not block.

@@ -154,17 +154,19 @@ fn unruly(folder: &Path, late: &Path) -> Vec<Hostile> {
 /// What cannot be executed, each for another reason.
 fn impossible(folder: &Path) -> Vec<Hostile> {
     let text = |path: &PathBuf| path.to_str().expect("text").to_owned();
-    let [plain, no_hashbang, no_interpreter, busy, always_busy, link] =
-        ["plain", "no-hashbang", "no-interpreter", "busy", "always-busy", "link"]
+    let [plain, no_hashbang, no_interpreter, busy, always_busy, endlessly_busy, link] =
+        ["plain", "no-hashbang", "no-interpreter", "busy", "always-busy", "endlessly-busy", "link"]
             .map(|name| folder.join(name));
     fs::write(&plain, "#!/bin/sh\n").expect("a file");
     executable(&no_hashbang, "exit 7\n");
     executable(&no_interpreter, "#!/nonexistent/interpreter\n");
     executable(&busy, "#!/bin/sh\nexit 6\n");
     executable(&always_busy, "#!/bin/sh\nexit 6\n");
+    executable(&endlessly_busy, "#!/bin/sh\nexit 6\n");
     symlink(&plain, &link).expect("a link");
     let write = |path: &Path| OpenOptions::new().append(true).open(path).expect("a program to write to");
-    let [busy_file, always_busy_file] = [write(&busy), write(&always_busy)];
+    let [busy_file, always_busy_file, endlessly_busy_file] =
+        [&busy, &always_busy, &endlessly_busy].map(|path| write(path));
     let failed = |why: &str| format!("spawn-failed({why}");
     let path = format!("{{ PATH = {:?} }}", text(&folder.to_owned()));
     let not_a_program = "neither a program for this machine nor a script with '#!')";
@@ -227,6 +229,11 @@ fn impossible(folder: &Path) -> Vec<Hostile> {
             &failed(&format!("cannot execute {}: Text file busy)", text(&always_busy))),
         )
         .once_started(move || hold(always_busy_file)),
+        // Ended on its way to become its program, and then the next one is started as if nothing had been.
+        Hostile::program("ended-while-busy", &[&text(&endlessly_busy)], "timed-out")
+            .key("timeout", "\"500ms\"")
+            .once_started(move || hold(endlessly_busy_file))
+            .then("timed-out"),
         Hostile::program(
             "no-folder-for-its-output",
             &["true"],
