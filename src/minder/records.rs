@@ -77,6 +77,15 @@ pub enum Left {
     Ended(End, Output),
 }
 
+impl Left {
+    fn run(&self) -> RunId {
+        match self {
+            Self::Started(record, _) => record.run,
+            Self::Ended(end, _) => end.run,
+        }
+    }
+}
+
 /// The records of one run folder.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -165,7 +174,8 @@ impl Records {
         let _ = fs::remove_file(self.of_ended(run));
     }
 
-    /// What minders that are gone have left. What cannot be read says nothing and is removed.
+    /// What minders that are gone have left, in the order in which it was started: of two runs of a watch the one
+    /// that is told last counts as the last. What cannot be read says nothing and is removed.
     #[must_use]
     pub fn left(&self) -> Vec<Left> {
         let mut left = Vec::new();
@@ -182,6 +192,7 @@ impl Records {
                 None => drop(fs::remove_file(path)),
             }
         }
+        left.sort_by_key(Left::run);
         left
     }
 }
@@ -351,6 +362,27 @@ mod tests {
             (found, output.last(), output.unsent()),
             (&end, b"said\nand\n".to_vec(), b"and\n".to_vec())
         );
+    }
+
+    #[test]
+    fn what_was_left_is_found_in_the_order_of_the_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::below(folder.path()).unwrap();
+        let ids = [3, 9, 1, 7, 2, 8, 4, 6, 5].map(RunId::from_u64);
+        for run in ids {
+            let end = End {
+                run,
+                about: about(),
+                pid: None,
+                ending: Ending::Exited(0),
+                usage: None,
+                started_ms: 1,
+                lasted_us: 2,
+            };
+            records.leave(&end, &Output::default()).unwrap();
+        }
+        let found: Vec<u64> = records.left().iter().map(|left| left.run().as_u64()).collect();
+        assert_eq!(found, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]

@@ -177,7 +177,10 @@ impl Minders {
             let adopted = Happening::Adopted { run, about: known.about.clone(), pid: known.pid };
             let _ = outlets.happenings.send(adopted).await;
         }
-        for (link, heard) in std::mem::take(&mut self.backlog) {
+        let mut backlog: Vec<_> = std::mem::take(&mut self.backlog).into();
+        // Whichever minder has told of them first, the last run of a watch is heard of last.
+        backlog.sort_by_key(|(_, heard)| turn(heard));
+        for (link, heard) in backlog {
             self.take_in(link, heard, &outlets).await;
         }
         loop {
@@ -508,6 +511,16 @@ impl Wanted {
         let start =
             account.map(|account| Box::new(run.start(account, lang))).map_err(|error| error.to_string());
         Prepared { run: id, about: run.about(), watch: spec.name.clone(), contents: update.contents, start }
+    }
+}
+
+/// When what was heard before anybody listened has its turn: ends in the order of the runs, after what they are
+/// about and before the end of a connection.
+fn turn(heard: &Heard) -> (u8, Option<RunId>) {
+    match heard {
+        Heard::Report(Report::Ended(end), _) => (1, Some(end.run)),
+        Heard::Report(..) => (0, None),
+        Heard::Gone(_) => (2, None),
     }
 }
 
