@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use twitcher::config::changes::Change;
 use twitcher::config::spec::WatchType::{Children, Data, NewestChild};
 use zookeeper_client::{Acls, CreateMode};
 
-use super::rig::{Rig, SESSION_TIMEOUT, added, added_of, delete, poke, with_client};
+use super::rig::{Rig, SESSION_TIMEOUT, added, added_of, delete, poke, spec, with_client};
 use super::wire::{Wire, Wired};
-use crate::harness::zookeeper::Server;
+use crate::harness::zookeeper::{Server, shared_chroot};
 use crate::harness::{DEADLINE, Proxy, eventually};
 
 /// Longer than any connection is away here.
@@ -170,6 +171,25 @@ fn a_znode_that_is_made_between_the_read_and_the_watch_is_read_at_once() {
     assert_eq!(requests[..3], ["getData+watch /a", "exists+watch /a", "getData+watch /a"]);
     poke(&wired.direct, "/a", "2");
     assert_eq!(rig.next(), r#"a changed "2""#);
+}
+
+#[test]
+fn p1_a_watch_that_is_removed_and_defined_again_at_once_is_armed() {
+    let servers = shared_chroot("library-again");
+    poke(&servers, "/a", "0");
+    let rig = Rig::start(&servers);
+    for number in 1..=50 {
+        rig.define(vec![added("a", "/a")]);
+        rig.define(vec![Change::Removed(spec("a", "/a").name.clone())]);
+        rig.define(vec![added("a", "/a")]);
+        poke(&servers, "/a", &number.to_string());
+        // Of the first definition something may have been told or not.
+        while rig.next() != "a unwatched" {}
+        // It may be in what the first look shows already.
+        while !rig.next().ends_with(&format!(" \"{number}\"")) {}
+        rig.define(vec![Change::Removed(spec("a", "/a").name.clone())]);
+        assert_eq!(rig.next(), "a unwatched");
+    }
 }
 
 #[test]
