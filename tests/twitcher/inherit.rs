@@ -290,3 +290,75 @@ fn p7_a_child_of_another_user_inherits_nothing_of_a_dirty_daemon() {
     assert_environment(&own, &user, "prints");
     assert_eq!(daemon.stop().code(), Some(0));
 }
+
+/// `procenv(1)` looks by other means than the program above does.
+#[test]
+fn p7_procenv_finds_nothing_of_a_dirty_daemon_in_a_child() {
+    let folder = Folder::new();
+    let output = Journal::new(&folder, "output");
+    let watch = WatchFile::program("/value", &["procenv", "--format=json"])
+        .key("name", "\"prints\"")
+        .key("directory", "\"/usr\"")
+        .key("umask", "\"027\"")
+        .key("output", format!("{:?}", output.path()));
+    let mut daemon = dirty_daemon(&folder, watch);
+    let printed = eventually(DEADLINE, "what procenv has found ('make deps' installs it)", || {
+        object(&output.lines().concat()).ok_or_else(|| daemon.log())
+    });
+
+    let descriptors = printed["file descriptors"].as_array().expect("a list").iter();
+    let numbers: Vec<&String> =
+        descriptors.flat_map(|one| one.as_object().expect("an object").keys()).collect();
+    assert_eq!(numbers, ["0", "1", "2"], "{}", pretty(&printed["file descriptors"]));
+
+    let signals: Map<String, Value> = printed["signals"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .flat_map(|one| one.as_object().expect("an object").clone())
+        .collect();
+    assert!(signals.len() > 30, "{}", pretty(&signals));
+    for (name, signal) in &signals {
+        assert_eq!((&signal["blocked"], &signal["ignored"]), (&json!("no"), &json!("no")), "{name}");
+    }
+
+    let all = Value::Object(printed.clone());
+    let at = |path: &str| all.pointer(&format!("/{path}")).cloned();
+    let mut expected = vec![
+        ("misc/umask", "0027"),
+        ("misc/current directory (cwd)", "'/usr'"),
+        ("misc/prctl/parent death signal", "disabled"),
+        ("misc/prctl/no new privileges", "normal execve"),
+        ("misc/prctl/timer slack", "50000ns"),
+        ("misc/prctl/child subreaper", "no"),
+        ("misc/prctl/dumpable", "yes"),
+        ("misc/personality/type", "PER_LINUX"),
+        ("misc/personality/flags", ""),
+        ("process/has controlling terminal", "no"),
+        ("limits/RLIMIT_NOFILE/soft/current", "1024"),
+    ];
+    if Uid::effective().is_root() {
+        // What takes a privilege to be taken back.
+        expected.extend([
+            ("oom/oom_score_adj", "0"),
+            ("cpu/scheduler/type", "SCHED_OTHER"),
+            ("cpu/scheduler/priority/process", "0"),
+            ("cpu/scheduler/I~1O priority/process/class", "IOPRIO_CLASS_NONE"),
+        ]);
+    }
+    for (path, value) in expected {
+        assert_eq!(at(path), Some(json!(value)), "{path}");
+    }
+    for path in ["process/session id (sid)", "process/process group id"] {
+        assert!(at(path).is_some_and(|leads| leads.to_string().contains("leader=yes")), "{path}");
+    }
+    let names: Vec<&String> = printed["environment"].as_object().expect("an object").keys().collect();
+    let own = |name: &&&String| ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"].contains(&name.as_str());
+    let of_the_run = |name: &&&String| {
+        let name = name.strip_prefix("TWITCHER_").unwrap_or_default();
+        ["ATTEMPT", "EVENT", "MZXID", "RUN_ID", "VERSION", "WATCH", "ZNODE"].contains(&name)
+    };
+    let others: Vec<_> = names.iter().filter(|name| !own(name) && !of_the_run(name)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert_eq!(daemon.stop().code(), Some(0));
+}
