@@ -98,6 +98,8 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
     let (ended_in, ended) = mpsc::channel(AHEAD);
     let (happenings_in, happenings) = mpsc::channel(AHEAD);
     let (kept_in, kept) = mpsc::unbounded_channel();
+    let (hub_asks_in, hub_asks) = mpsc::channel(AHEAD);
+    let (scheduler_asks_in, scheduler_asks) = mpsc::channel(AHEAD);
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -119,10 +121,10 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
         look_again: DENIED,
     };
     let (reports, readings) = hub::reports();
-    parts.add("watch hub", hub::run(options, changes, notices_in, reports, stop.clone()));
+    parts.add("watch hub", hub::run(options, changes, hub_asks, notices_in, reports, stop.clone()));
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
-    parts.add("scheduler", scheduler.run(notices, ended, orders_in));
+    parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
     parts.add("journal", journal::keep(happenings, ledger, kept_in));

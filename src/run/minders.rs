@@ -333,11 +333,16 @@ impl Minders {
                 }
             }
             Order::Signal { run, signal } => {
-                let link = self.runs.get(&run).and_then(|known| self.links.get(&known.link?));
-                if let Some(link) = link {
-                    let _ = link.say(&Request::Signal { run, signal: signal as i32 }, &[]).await;
-                }
+                self.tell_of(run, &Request::Signal { run, signal: signal as i32 }).await;
             }
+            Order::End { run } => self.tell_of(run, &Request::End { run }).await,
+        }
+    }
+
+    /// Tells the minder of a run, if the run goes on and has one.
+    async fn tell_of(&self, run: RunId, request: &Request) {
+        if let Some(link) = self.runs.get(&run).and_then(|known| self.links.get(&known.link?)) {
+            let _ = link.say(request, &[]).await;
         }
     }
 

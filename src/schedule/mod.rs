@@ -4,6 +4,7 @@
 //! `step` decides for one watch, `places` shares the host's places between them, and `scheduler` is the
 //! loop that performs what they decide.
 
+pub mod ask;
 pub mod order;
 pub mod pace;
 pub mod places;

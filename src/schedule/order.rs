@@ -92,6 +92,11 @@ pub enum Order {
         /// What is sent.
         signal: Signal,
     },
+    /// End a run as its timeout would, if it goes on.
+    End {
+        /// Which one.
+        run: RunId,
+    },
 }
 
 /// A run that has ended.

@@ -5,14 +5,15 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::schedule::order::{Adopted, Applied, Ended, Order, RunIds};
+use crate::schedule::ask::{Ask, Awaited, NotRun, Stand};
+use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
-use crate::watch::update::{Notice, Update};
+use crate::watch::update::{FireId, Notice, Unfit, Update};
 
 /// How many orders may wait to be taken before no more notices are read.
 const ORDERS_AHEAD: usize = 256;
@@ -29,6 +30,8 @@ pub struct Scheduler {
     timers: BTreeSet<(Instant, WatchName)>,
     ids: RunIds,
     orders: VecDeque<Order>,
+    /// Who wants to know what becomes of a run that was asked for and that nothing was heard of yet.
+    awaited: HashMap<FireId, Awaited>,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,18 @@ struct Entry {
     timer: Option<Instant>,
     /// What a run was given that an earlier daemon has left, until a definition has asked for it.
     given: Option<Applied>,
+    /// Who waits for the end of a run.
+    waiting: Vec<Waiting>,
+}
+
+/// Somebody who waits for the end of a run.
+#[derive(Debug)]
+struct Waiting {
+    /// The number of the run in the line, or one that is less.
+    number: u64,
+    /// The run, once it has been ordered.
+    run: Option<RunId>,
+    ended: oneshot::Sender<(RunId, Outcome)>,
 }
 
 /// What an earlier daemon has left.
@@ -70,10 +85,11 @@ impl Scheduler {
             timers: BTreeSet::new(),
             ids: RunIds::after(runs.iter().map(|left| left.run)),
             orders: VecDeque::new(),
+            awaited: HashMap::new(),
         }
     }
 
-    /// Works until both of its inputs are closed or nobody takes its orders any more.
+    /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay.
     ///
     /// It never waits for its orders to be taken while it could hear of an exit, so that it and the taker
     /// of its orders cannot wait for each other.
@@ -81,13 +97,22 @@ impl Scheduler {
         mut self,
         mut notices: mpsc::Receiver<Notice>,
         mut ended: mpsc::Receiver<Ended>,
+        mut asks: mpsc::Receiver<Ask>,
         orders: mpsc::Sender<Order>,
     ) {
+        let (mut noticing, mut ending) = (true, true);
         loop {
             let timer = self.timers.first().map(|(at, _)| tokio::time::Instant::from_std(*at));
+            if !noticing && !ending && timer.is_none() && self.orders.is_empty() {
+                return;
+            }
+            let has_room = self.orders.len() < ORDERS_AHEAD;
             tokio::select! {
                 biased;
-                Some(end) = ended.recv() => self.hear_end(&end, now()),
+                end = ended.recv(), if ending => match end {
+                    Some(end) => self.hear_end(&end, now()),
+                    None => ending = false,
+                },
                 place = orders.reserve(), if !self.orders.is_empty() => match place {
                     Ok(place) => if let Some(order) = self.orders.pop_front() { place.send(order) },
                     Err(_) => return,
@@ -95,10 +120,11 @@ impl Scheduler {
                 () = tokio::time::sleep_until(timer.unwrap_or_else(tokio::time::Instant::now)), if timer.is_some() => {
                     self.hear_time(now());
                 }
-                Some(notice) = notices.recv(), if self.orders.len() < ORDERS_AHEAD => {
-                    self.hear_notice(notice, now());
-                }
-                else => return,
+                Some(ask) = asks.recv(), if has_room => self.hear_ask(ask, now()),
+                notice = notices.recv(), if noticing && has_room => match notice {
+                    Some(notice) => self.hear_notice(notice, now()),
+                    None => noticing = false,
+                },
             }
             self.fill_places(now(), SystemTime::now());
         }
@@ -116,16 +142,21 @@ impl Scheduler {
             well: end.outcome.is_success(),
             given: of_same_znode.then_some(end.given.version),
         };
-        match entry.watch.step(now, input) {
+        let decision = entry.watch.step(now, input);
+        match &decision {
             Decision::Retry { after, attempt } => {
                 info!(watch = %end.watch, ?after, attempt, "the same update will be tried again");
             }
             Decision::Stopped => {
                 warn!(watch = %end.watch, "stopped: the last attempt failed and on_failure is stop");
             }
-            Decision::Nothing | Decision::Accepted { .. } | Decision::Dropped(_) | Decision::Start { .. } => {
-            }
+            Decision::Nothing
+            | Decision::Accepted { .. }
+            | Decision::Fired { .. }
+            | Decision::Dropped(_)
+            | Decision::Start { .. } => {}
         }
+        entry.tell_waiting(end, matches!(decision, Decision::Retry { .. }));
         self.follow_up(&end.watch, now);
     }
 
@@ -150,10 +181,16 @@ impl Scheduler {
                 self.hear_update(&name, update, now);
                 name
             }
+            Notice::Fired(name, fire, update) => {
+                self.hear_fire(&name, fire, update, now);
+                name
+            }
             Notice::Unwatched(name) => {
                 if let Some(entry) = self.watches.get_mut(&name) {
                     let _ = entry.watch.step(now, Input::Undefined);
                     entry.spec = None;
+                    // Those whose run goes on hear of its end all the same.
+                    entry.waiting.retain(|waiting| waiting.run.is_some());
                 }
                 name
             }
@@ -199,8 +236,87 @@ impl Scheduler {
             Decision::Dropped(why @ (Reason::OnLoad | Reason::OnDelete)) => {
                 debug!(watch = %name, %event, zxid, ?why, "update is not run");
             }
-            Decision::Nothing | Decision::Start { .. } | Decision::Retry { .. } | Decision::Stopped => {}
+            Decision::Nothing
+            | Decision::Fired { .. }
+            | Decision::Start { .. }
+            | Decision::Retry { .. }
+            | Decision::Stopped => {}
         }
+    }
+
+    fn hear_fire(&mut self, name: &WatchName, fire: FireId, update: Result<Update, Unfit>, now: Instant) {
+        let Some(Awaited { accepted, ended }) = self.awaited.remove(&fire) else { return };
+        let decision = match (update, self.watches.get_mut(name)) {
+            (Ok(update), Some(entry)) => Ok((entry.watch.step(now, Input::Fired(update)), entry)),
+            (Ok(_), None) => Err(Unfit::Unwatched),
+            (Err(unfit), _) => Err(unfit),
+        };
+        // Whoever asked may have gone, which changes nothing.
+        let _ = match decision {
+            Ok((Decision::Fired { number, notify }, entry)) => {
+                info!(watch = %name, "fired by hand");
+                entry.waiting.push(Waiting { number, run: None, ended });
+                if let Some((signal, runs)) = notify {
+                    self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
+                }
+                accepted.send(Ok(entry.watch.standing(now).gate))
+            }
+            Ok((Decision::Dropped(_), _)) => accepted.send(Err(NotRun::Discarded)),
+            Ok((_, _)) => accepted.send(Err(NotRun::Unfit(Unfit::Unwatched))),
+            Err(unfit) => accepted.send(Err(NotRun::Unfit(unfit))),
+        };
+    }
+
+    fn hear_ask(&mut self, ask: Ask, now: Instant) {
+        // Whoever asked may have gone, which changes nothing.
+        match ask {
+            Ask::Watches(reply) => {
+                let stand = |(name, entry): (&WatchName, &Entry)| Stand {
+                    name: name.clone(),
+                    spec: entry.spec.clone(),
+                    standing: entry.watch.standing(now),
+                };
+                let _ = reply.send(self.watches.iter().map(stand).collect());
+            }
+            Ask::Pause(name, reply) => {
+                let _ = reply.send(self.steer(&name, Input::Pause, "paused by hand", now));
+            }
+            Ask::Resume(name, reply) => {
+                let _ = reply.send(self.steer(&name, Input::Resume, "resumed by hand", now));
+            }
+            Ask::Kill(name, signal, reply) => {
+                let runs = self.watches.get(&name).map(|entry| entry.watch.standing(now).running);
+                for &run in runs.iter().flatten() {
+                    match signal {
+                        Some(signal) => {
+                            info!(watch = %name, %run, signal = signal.as_str(), "signal sent by hand")
+                        }
+                        None => info!(watch = %name, %run, "ended by hand"),
+                    }
+                    self.orders.push_back(match signal {
+                        Some(signal) => Order::Signal { run, signal },
+                        None => Order::End { run },
+                    });
+                }
+                let _ = reply.send(runs);
+            }
+            Ask::Await(fire, awaited) => {
+                self.awaited.insert(fire, awaited);
+            }
+        }
+    }
+
+    fn steer(&mut self, name: &WatchName, input: Input, what: &str, now: Instant) -> bool {
+        let Some(entry) = self.watches.get_mut(name).filter(|entry| entry.spec.is_some()) else {
+            return false;
+        };
+        let before = entry.watch.standing(now).gate;
+        let _ = entry.watch.step(now, input);
+        if entry.watch.standing(now).gate != before {
+            info!(watch = %name, "{what}");
+        }
+        self.follow_up(name, now);
+        true
     }
 
     /// After each step of a watch: it is put in the line, or woken later, or forgotten, as it came to be.
@@ -229,8 +345,11 @@ impl Scheduler {
             let Some(entry) = self.watches.get_mut(&name) else { continue };
             let Some(spec) = entry.spec.clone() else { continue };
             let run = self.ids.next(wall);
-            if let Decision::Start { update, attempt } = entry.watch.step(now, Input::Place(run)) {
+            if let Decision::Start { number, update, attempt } = entry.watch.step(now, Input::Place(run)) {
                 self.places.take();
+                let waiting =
+                    entry.waiting.iter_mut().filter(|one| one.run.is_none() && one.number <= number);
+                waiting.for_each(|waiting| waiting.run = Some(run));
                 self.orders.push_back(Order::Start { run, spec, update, attempt });
             }
             self.follow_up(&name, now);
@@ -240,7 +359,23 @@ impl Scheduler {
 
 impl Entry {
     fn new() -> Self {
-        Self { watch: Watch::new(), spec: None, timer: None, given: None }
+        Self { watch: Watch::new(), spec: None, timer: None, given: None, waiting: Vec::new() }
+    }
+
+    /// A run has ended, and may be tried again.
+    fn tell_waiting(&mut self, end: &Ended, again: bool) {
+        let (told, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|one: &Waiting| one.run == Some(end.run) && !again);
+        self.waiting = waiting;
+        for waiting in &mut self.waiting {
+            if waiting.run == Some(end.run) {
+                waiting.run = None;
+            }
+        }
+        for Waiting { ended, .. } in Vec::<Waiting>::from(told) {
+            let _ = ended.send((end.run, end.outcome.clone()));
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod failure;
 mod policy;
+mod standing;
 mod state;
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use nix::sys::signal::Signal;
 
 use self::failure::{AfterFailure, after_failure};
 pub use self::policy::{Policy, Source};
+pub use self::standing::{Hindrance, Standing};
 use self::state::{Job, Settling, State};
 use crate::config::spec::{OnDelete, RunMode, RunOnLoad};
 use crate::schedule::order::RunId;
@@ -52,7 +54,8 @@ pub struct Watch {
 
 /// Whether the watch may start runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
+pub enum Gate {
+    /// It may.
     Open,
     /// Somebody has paused it.
     Paused,
@@ -65,6 +68,8 @@ enum Gate {
 pub enum Input {
     /// What is watched has changed or was looked at for the first time.
     Updated(Update),
+    /// Somebody wants a run at once, with what the znode has now.
+    Fired(Update),
     /// The host has a place for one run, which will have this id.
     Place(RunId),
     /// A run has ended.
@@ -108,10 +113,20 @@ pub enum Decision {
         /// The signal that these runs are sent, since they may want to know.
         notify: Option<(Signal, Vec<RunId>)>,
     },
+    /// What somebody wants will be run.
+    Fired {
+        /// What it has in the line: the run that is started with this number or a greater one is it, or stands
+        /// for it.
+        number: u64,
+        /// The signal that these runs are sent, since they may want to know.
+        notify: Option<(Signal, Vec<RunId>)>,
+    },
     /// The update will not be run, and why.
     Dropped(Reason),
     /// Start a run with the place that was offered.
     Start {
+        /// Its number in the line.
+        number: u64,
         /// What it is told.
         update: Update,
         /// Which attempt it is, from 1.
@@ -176,12 +191,6 @@ impl Watch {
         self.settles_at().into_iter().chain(self.ready_at()).min()
     }
 
-    /// What the watch was paused or stopped by, for those who ask.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.gate != Gate::Open
-    }
-
     /// Whether it can be forgotten: it has no definition and nothing runs.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -224,6 +233,7 @@ impl Watch {
                 Decision::Nothing
             }
             Input::Updated(update) => self.update(now, update),
+            Input::Fired(update) => self.fire(now, update),
             Input::Place(run) => self.start(now, run),
             Input::Ended { run, well, given } => self.end(now, run, well, given),
         }
@@ -259,7 +269,8 @@ impl Watch {
         if self.settles_at().is_some_and(|at| at <= now)
             && let Some(settled) = self.settling.take()
         {
-            let _ = self.enqueue(now, settled.update);
+            let delay = self.policy.as_ref().map_or(Duration::ZERO, |policy| policy.pacing.splay);
+            let _ = self.enqueue(now, settled.update, delay);
         }
     }
 
@@ -308,20 +319,15 @@ impl Watch {
             Event::Deleted if policy.on_delete == OnDelete::Ignore => {
                 return Decision::Dropped(Reason::OnDelete);
             }
-            Event::Created | Event::Changed | Event::Deleted | Event::Children => {}
+            Event::Created | Event::Changed | Event::Deleted | Event::Children | Event::Fired => {}
         }
-        let notify = match (&self.state, policy.run_mode) {
-            (State::Running { .. }, RunMode::Discard) => return Decision::Dropped(Reason::Discarded),
-            (State::Running { runs, .. }, RunMode::Queue { notify_signal: Some(signal) }) => {
-                Some((signal, runs.keys().copied().collect()))
-            }
-            (State::Idle | State::Waiting(_), _)
-            | (State::Running { .. }, RunMode::Queue { notify_signal: None } | RunMode::Parallel { .. }) => {
-                None
-            }
+        let notify = match self.notify(policy.run_mode) {
+            Ok(notify) => notify,
+            Err(why) => return Decision::Dropped(why),
         };
         if policy.pacing.settle.is_zero() {
-            let instead_of = self.enqueue(now, update);
+            let delay = policy.pacing.splay;
+            let instead_of = self.enqueue(now, update, delay);
             return Decision::Accepted { instead_of, notify };
         }
         let first = self.settling.as_ref().map_or(now, |settling| settling.first);
@@ -329,11 +335,39 @@ impl Watch {
         Decision::Accepted { instead_of: older.map(|older| older.update.version.mzxid), notify }
     }
 
+    /// The runs that are to be told of an update by a signal, and which; or why there will be no run of it.
+    fn notify(&self, run_mode: RunMode) -> Result<Option<(Signal, Vec<RunId>)>, Reason> {
+        match (&self.state, run_mode) {
+            (State::Running { .. }, RunMode::Discard) => Err(Reason::Discarded),
+            (State::Running { runs, .. }, RunMode::Queue { notify_signal: Some(signal) }) => {
+                Ok(Some((signal, runs.keys().copied().collect())))
+            }
+            (State::Idle | State::Waiting(_), _)
+            | (State::Running { .. }, RunMode::Queue { notify_signal: None } | RunMode::Parallel { .. }) => {
+                Ok(None)
+            }
+        }
+    }
+
+    /// It waits neither for others nor for this host's part of the splay: somebody wants it now.
+    fn fire(&mut self, now: Instant, update: Update) -> Decision {
+        let Some(policy) = &self.policy else { return Decision::Nothing };
+        let notify = match self.notify(policy.run_mode) {
+            Ok(notify) => notify,
+            Err(why) => return Decision::Dropped(why),
+        };
+        self.seen = Some(update.version);
+        // What settles is at most as new, and has its run by this.
+        self.settling = None;
+        let _ = self.enqueue(now, update, Duration::ZERO);
+        Decision::Fired { number: self.last_number, notify }
+    }
+
     /// Puts an update in the line. Returns the zxid of one that waited and that it stands for too.
-    fn enqueue(&mut self, now: Instant, update: Update) -> Option<i64> {
+    fn enqueue(&mut self, now: Instant, update: Update, delay: Duration) -> Option<i64> {
         let policy = self.policy.as_ref()?;
         self.last_number += 1;
-        let not_before = now + policy.pacing.splay;
+        let not_before = now + delay;
         let mut job = Job { number: self.last_number, update, attempt: 1, not_before };
         let (runs, mut waiting) = self.state.take();
         let is_full = match policy.run_mode {
@@ -370,7 +404,10 @@ impl Watch {
             self.last_start = Some(now);
         }
         self.state = State::of(runs, waiting);
-        job.map_or(Decision::Nothing, |Job { update, attempt, .. }| Decision::Start { update, attempt })
+        match job {
+            Some(Job { number, update, attempt, .. }) => Decision::Start { number, update, attempt },
+            None => Decision::Nothing,
+        }
     }
 
     fn end(&mut self, now: Instant, run: RunId, well: bool, given: Option<Version>) -> Decision {

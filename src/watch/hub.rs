@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +16,10 @@ use super::ensemble::Ensemble;
 use super::follow::{Following, follow};
 use super::seen::Sight;
 use super::session::{Ports, Session, keep};
-use super::subscriptions::{Looked, Paths, Subscriptions, Target};
-use super::update::Notice;
+use super::subscriptions::{Firing, Looked, Paths, Subscriptions, Target, ZnodeState};
+use super::update::{FireId, Notice};
 use crate::config::changes::Change;
+use crate::config::spec::WatchName;
 
 /// How many requests may be in flight at once, over all loops.
 const REQUESTS: usize = 100;
@@ -44,6 +45,15 @@ pub struct Reports {
     looked: watch::Sender<Looked>,
 }
 
+/// What others want of the hub.
+#[derive(Debug)]
+pub enum Ask {
+    /// A run of this watch with what there is now. What comes of it is a `Notice::Fired`.
+    Fire(WatchName, FireId),
+    /// How the znodes stand.
+    Znodes(oneshot::Sender<HashMap<WatchName, ZnodeState>>),
+}
+
 /// How things stand, for whoever wants to know.
 #[derive(Debug, Clone)]
 pub struct Readings {
@@ -66,6 +76,7 @@ pub fn reports() -> (Reports, Readings) {
 pub async fn run(
     options: Options,
     mut changes: mpsc::Receiver<Vec<Change>>,
+    mut asks: mpsc::Receiver<Ask>,
     notices: mpsc::Sender<Notice>,
     reports: Reports,
     shutdown: CancellationToken,
@@ -83,6 +94,7 @@ pub async fn run(
                     }
                 },
                 Some((task, sight)) = sights.recv() => hub.sighted(task, &sight),
+                Some(ask) = asks.recv() => hub.hear(ask),
                 Some(ended) = hub.loops.join_next_with_id() => {
                     hub.restart(ended);
                     Vec::new()
@@ -176,6 +188,25 @@ impl Hub {
         match self.targets.get(&task) {
             Some(target) => self.subscriptions.sighted(target, sight),
             None => Vec::new(),
+        }
+    }
+
+    fn hear(&mut self, ask: Ask) -> Vec<Notice> {
+        match ask {
+            Ask::Fire(name, fire) => match self.subscriptions.fire(&name, fire) {
+                Firing::Look(target) => {
+                    if let Some(followed) = self.followed.get(&target) {
+                        followed.nudge.notify_one();
+                    }
+                    Vec::new()
+                }
+                Firing::Tell(notice) => vec![notice],
+            },
+            Ask::Znodes(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.subscriptions.znodes());
+                Vec::new()
+            }
         }
     }
 

@@ -65,6 +65,17 @@ impl Newest {
     }
 }
 
+impl Mark {
+    /// The name of the child whose contents were read, where it is the newest that is watched.
+    #[must_use]
+    pub fn child(&self) -> Option<&str> {
+        match self {
+            Self::Newest(newest) => Some(&newest.child),
+            Self::Data | Self::Children(_) => None,
+        }
+    }
+}
+
 /// What a watch was last told of its znode, under its current definition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Seen {
@@ -106,10 +117,7 @@ impl Seen {
             }
             (seen, Sight::Present { version, contents, mark }) => match seen.event(*version, mark) {
                 Some(event) => {
-                    let child = match mark {
-                        Mark::Newest(newest) => Some(newest.child.clone()),
-                        Mark::Data | Mark::Children(_) => None,
-                    };
+                    let child = mark.child().map(str::to_owned);
                     let update = Update { event, version: *version, contents: contents.clone(), child };
                     (Self::Present(*version, mark.clone()), Some(News::Update(update)))
                 }

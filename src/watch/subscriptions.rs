@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::seen::{News, Seen, Sight};
-use super::update::Notice;
+use super::update::{Event, FireId, Notice, Unfit, Update, Version};
 use crate::config::changes::Change;
 use crate::config::spec::{WatchName, WatchSpec, WatchType, ZnodePath};
 
@@ -81,12 +81,41 @@ struct Watch {
     /// `None`: the watch is disabled.
     target: Option<Target>,
     seen: Seen,
+    /// What somebody wants it to be run for, with the next look.
+    fires: Vec<FireId>,
 }
 
 #[derive(Debug, Default)]
 struct Followers {
     names: Vec<WatchName>,
     looked_at: bool,
+    /// The last look was not allowed.
+    is_unreadable: bool,
+}
+
+/// How the znode of a watch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZnodeState {
+    /// The watch is disabled, and nobody looks.
+    Disabled,
+    /// It was not looked at yet.
+    Unknown,
+    /// It does not exist, or has no child where a child is what is watched.
+    Missing,
+    /// Its ACL does not allow it to be read.
+    Unreadable,
+    /// It was last seen like this.
+    Present(Version),
+}
+
+/// What follows when somebody wants a run.
+#[derive(Debug)]
+#[must_use]
+pub enum Firing {
+    /// This is to be looked at; the run follows from that.
+    Look(Target),
+    /// This is to be told.
+    Tell(Notice),
 }
 
 impl Subscriptions {
@@ -99,12 +128,15 @@ impl Subscriptions {
         for change in changes {
             match change {
                 Change::Added(spec) | Change::Redefined { new: spec, old: _ } => {
-                    self.detach(&spec.name, &mut existed);
-                    newcomers.extend(self.attach(&spec, &mut existed));
-                    plan.notices.push(Notice::Watched(spec));
+                    let fires = self.detach(&spec.name, &mut existed).unwrap_or_default();
+                    newcomers.extend(self.attach(&spec, fires, &mut existed));
+                    plan.notices.push(Notice::Watched(Arc::clone(&spec)));
+                    plan.notices.extend(self.unfit(&spec.name));
                 }
                 Change::Removed(name) => {
-                    if self.detach(&name, &mut existed) {
+                    if let Some(fires) = self.detach(&name, &mut existed) {
+                        let unfit = |fire| Notice::Fired(name.clone(), fire, Err(Unfit::Unwatched));
+                        plan.notices.extend(fires.into_iter().map(unfit));
                         plan.notices.push(Notice::Unwatched(name));
                     }
                 }
@@ -133,17 +165,72 @@ impl Subscriptions {
     pub fn sighted(&mut self, target: &Target, sight: &Sight) -> Vec<Notice> {
         let Some(followers) = self.targets.get_mut(target) else { return Vec::new() };
         followers.looked_at = true;
+        followers.is_unreadable = *sight == Sight::Unreadable;
         let mut notices = Vec::new();
         for name in &followers.names {
             let Some(watch) = self.watches.get_mut(name) else { continue };
             let (seen, news) = std::mem::take(&mut watch.seen).compare(sight);
             watch.seen = seen;
+            let fires = std::mem::take(&mut watch.fires);
+            let news = match (news, fit(sight)) {
+                // One run is enough for both.
+                (Some(News::Update(update)), Ok(_)) if !fires.is_empty() => {
+                    notices.extend(
+                        fires.into_iter().map(|fire| Notice::Fired(name.clone(), fire, Ok(update.clone()))),
+                    );
+                    continue;
+                }
+                (news, fit) => {
+                    notices
+                        .extend(fires.into_iter().map(|fire| Notice::Fired(name.clone(), fire, fit.clone())));
+                    news
+                }
+            };
             notices.extend(news.map(|news| match news {
                 News::Missing => Notice::Missing(name.clone()),
                 News::Update(update) => Notice::Updated(name.clone(), update),
             }));
         }
         notices
+    }
+
+    /// Takes note that somebody wants a run of a watch.
+    pub fn fire(&mut self, name: &WatchName, fire: FireId) -> Firing {
+        match self.watches.get_mut(name) {
+            Some(Watch { target: Some(target), fires, .. }) => {
+                fires.push(fire);
+                Firing::Look(target.clone())
+            }
+            Some(Watch { target: None, .. }) | None => {
+                Firing::Tell(Notice::Fired(name.clone(), fire, Err(Unfit::Unwatched)))
+            }
+        }
+    }
+
+    /// How the znode of each watch stands.
+    #[must_use]
+    pub fn znodes(&self) -> HashMap<WatchName, ZnodeState> {
+        let state = |watch: &Watch| {
+            let Some(target) = &watch.target else { return ZnodeState::Disabled };
+            match (self.targets.get(target), &watch.seen) {
+                (Some(followers), _) if followers.is_unreadable => ZnodeState::Unreadable,
+                (_, Seen::Nothing) => ZnodeState::Unknown,
+                (_, Seen::Absent) => ZnodeState::Missing,
+                (_, Seen::Present(version, _)) => ZnodeState::Present(*version),
+            }
+        };
+        self.watches.iter().map(|(name, watch)| (name.clone(), state(watch))).collect()
+    }
+
+    /// What was asked of a watch that was disabled meanwhile.
+    fn unfit(&mut self, name: &WatchName) -> Vec<Notice> {
+        match self.watches.get_mut(name) {
+            Some(watch) if watch.target.is_none() => {
+                let unfit = |fire| Notice::Fired(name.clone(), fire, Err(Unfit::Unwatched));
+                std::mem::take(&mut watch.fires).into_iter().map(unfit).collect()
+            }
+            Some(_) | None => Vec::new(),
+        }
     }
 
     /// How far the first looks have come.
@@ -161,26 +248,45 @@ impl Subscriptions {
     }
 
     /// Makes the watch one that has seen nothing, on the target of its definition.
-    fn attach(&mut self, spec: &Arc<WatchSpec>, existed: &mut HashMap<Target, bool>) -> Option<Target> {
+    fn attach(
+        &mut self,
+        spec: &Arc<WatchSpec>,
+        fires: Vec<FireId>,
+        existed: &mut HashMap<Target, bool>,
+    ) -> Option<Target> {
         let target = spec.enabled.then(|| Target { znode: spec.znode.clone(), watch_type: spec.watch_type });
         if let Some(target) = &target {
             existed.entry(target.clone()).or_insert(self.targets.contains_key(target));
             self.targets.entry(target.clone()).or_default().names.push(spec.name.clone());
         }
-        self.watches.insert(spec.name.clone(), Watch { target: target.clone(), seen: Seen::Nothing });
+        self.watches.insert(spec.name.clone(), Watch { target: target.clone(), seen: Seen::Nothing, fires });
         target
     }
 
-    /// Whether there was a watch of that name. Its target stays, until the batch is through.
-    fn detach(&mut self, name: &WatchName, existed: &mut HashMap<Target, bool>) -> bool {
-        let Some(watch) = self.watches.remove(name) else { return false };
+    /// What was asked of the watch of that name, if there was one. Its target stays, until the batch is through.
+    fn detach(&mut self, name: &WatchName, existed: &mut HashMap<Target, bool>) -> Option<Vec<FireId>> {
+        let watch = self.watches.remove(name)?;
         if let Some(target) = watch.target
             && let Some(followers) = self.targets.get_mut(&target)
         {
             followers.names.retain(|other| other != name);
             existed.entry(target).or_insert(true);
         }
-        true
+        Some(watch.fires)
+    }
+}
+
+/// What a run that somebody wants is given of a look.
+fn fit(sight: &Sight) -> Result<Update, Unfit> {
+    match sight {
+        Sight::Present { version, contents, mark } => Ok(Update {
+            event: Event::Fired,
+            version: *version,
+            contents: contents.clone(),
+            child: mark.child().map(str::to_owned),
+        }),
+        Sight::Childless | Sight::Absent => Err(Unfit::Missing),
+        Sight::Unreadable => Err(Unfit::Unreadable),
     }
 }
 

@@ -21,8 +21,25 @@ pub enum Notice {
     Missing(WatchName),
     /// What is watched has changed, or was seen for the first time.
     Updated(WatchName, Update),
+    /// Somebody wants a run of this watch, and this is what it is about; or why there is nothing to run it with.
+    Fired(WatchName, FireId, Result<Update, Unfit>),
     /// The watch is no longer defined.
     Unwatched(WatchName),
+}
+
+/// Names what somebody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FireId(pub u64);
+
+/// Why there is nothing to run a watch with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// The znode does not exist, or has no child where a child's contents are what is run.
+    Missing,
+    /// The znode may not be read.
+    Unreadable,
+    /// The watch is disabled, or there is none of that name.
+    Unwatched,
 }
 
 /// An observed change of what is watched, with all that a run is given of it.
@@ -69,6 +86,8 @@ pub enum Event {
     Deleted,
     /// A child of it was made or deleted.
     Children,
+    /// Nothing: somebody wants a run.
+    Fired,
 }
 
 impl Event {
@@ -90,6 +109,7 @@ impl fmt::Display for Event {
             Self::Changed => "changed",
             Self::Deleted => "deleted",
             Self::Children => "children",
+            Self::Fired => "fired",
         })
     }
 }

@@ -15,6 +15,7 @@ use crate::watch::update::{Event, Version};
 struct Rig {
     notices: mpsc::Sender<Notice>,
     ended: mpsc::Sender<Ended>,
+    asks: mpsc::Sender<Ask>,
     orders: mpsc::Receiver<Order>,
     scheduler: JoinHandle<()>,
 }
@@ -25,8 +26,9 @@ impl Rig {
         let (ended, ended_out) = mpsc::channel(8);
         let (orders_in, orders) = mpsc::channel(8);
         let scheduler = Scheduler::new("host".into(), 8, heritage);
-        let scheduler = tokio::spawn(scheduler.run(notices_out, ended_out, orders_in));
-        Self { notices, ended, orders, scheduler }
+        let (asks, asks_out) = mpsc::channel(8);
+        let scheduler = tokio::spawn(scheduler.run(notices_out, ended_out, asks_out, orders_in));
+        Self { notices, ended, asks, orders, scheduler }
     }
 
     async fn define(&self, keys: &str) {

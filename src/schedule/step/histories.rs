@@ -14,6 +14,8 @@ use crate::schedule::step::played::{Played, policy, update};
 enum Happening {
     Update,
     Delete,
+    /// Somebody wants a run.
+    Fire,
     /// The run that has gone on for longest ends.
     End {
         well: bool,
@@ -59,6 +61,7 @@ impl World {
                 self.tell_update(Event::Changed);
             }
             Happening::Delete => self.tell_update(Event::Deleted),
+            Happening::Fire => self.fire(),
             Happening::End { well } => self.end_one(well),
             Happening::Pass(time) => self.played.pass(time),
             Happening::Pause => drop(self.played.tell(Input::Pause)),
@@ -107,6 +110,20 @@ impl World {
                     self.policy.run_on_load == RunOnLoad::Never && (self.ledger.is_none() || !is_queue);
             }
             other => panic!("an update leads to {other:?}"),
+        }
+    }
+
+    fn fire(&mut self) {
+        if self.written == 0 {
+            return;
+        }
+        let runs = !self.played.running.is_empty();
+        match self.played.tell(Input::Fired(update(Event::Fired, self.written))) {
+            Decision::Fired { .. } => self.owed = Some(self.written),
+            Decision::Dropped(Reason::Discarded) => {
+                assert!(runs && self.policy.run_mode == RunMode::Discard, "discarded beside no run");
+            }
+            other => panic!("what somebody wants leads to {other:?}"),
         }
     }
 
@@ -161,6 +178,7 @@ fn histories() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Happening::Resume),
         1 => policies().prop_map(Happening::Redefine),
         1 => Just(Happening::Restart),
+        1 => Just(Happening::Fire),
     ];
     prop::collection::vec(happening, 0..40)
 }

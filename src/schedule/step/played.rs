@@ -85,7 +85,7 @@ impl Played {
 
     pub fn tell(&mut self, input: Input) -> Decision {
         match &input {
-            Input::Updated(update) => self.tell_of(update.version.mzxid, input),
+            Input::Updated(update) | Input::Fired(update) => self.tell_of(update.version.mzxid, input),
             Input::Defined { policy, .. } => {
                 self.run_mode = Some(policy.run_mode);
                 self.tell_of(0, input)
@@ -96,7 +96,7 @@ impl Played {
 
     fn tell_of(&mut self, mzxid: i64, input: Input) -> Decision {
         let decision = self.watch.step(self.now, input);
-        if matches!(decision, Decision::Accepted { .. } | Decision::Retry { .. }) {
+        if matches!(decision, Decision::Accepted { .. } | Decision::Fired { .. } | Decision::Retry { .. }) {
             *self.announced.entry(mzxid).or_default() += 1;
         }
         self.fill_places();

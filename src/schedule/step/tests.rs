@@ -296,7 +296,7 @@ fn a_stopped_watch_goes_on_when_its_definition_changes() {
     let mut played = Played::new(stopping.clone());
     let _ = played.update(1);
     assert_eq!(played.end_one(false), Decision::Stopped);
-    assert!(played.watch.is_held());
+    assert_ne!(played.watch.standing(played.now).gate, Gate::Open);
     played.define(stopping);
     let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
     assert_eq!(played.started, [1, 1]);
@@ -323,4 +323,82 @@ fn a_run_is_told_of_an_update_if_it_wants_to_be() {
         played.update(2),
         Decision::Accepted { instead_of: None, notify: Some((Signal::SIGHUP, runs)) }
     );
+}
+
+fn fired(mzxid: i64) -> Input {
+    Input::Fired(update(Event::Fired, mzxid))
+}
+
+#[test]
+fn what_is_fired_waits_neither_to_settle_nor_for_the_splay_and_is_what_settles_too() {
+    let pacing = Pacing { settle: SECOND * 10, splay: SECOND * 60, min_interval: SECOND * 5 };
+    let mut played = Played::new(Policy { pacing, ..policy(queue()) });
+    let _ = played.update(1);
+    assert_eq!(played.tell(fired(1)), Decision::Fired { number: 1, notify: None });
+    assert_eq!(played.started, [1]);
+    played.end_all();
+    // But for the interval between two starts.
+    assert_eq!(played.tell(fired(1)), Decision::Fired { number: 2, notify: None });
+    assert_eq!(played.started, [1]);
+    played.pass(SECOND * 200);
+    assert_eq!(played.started, [1, 1]);
+}
+
+#[test]
+fn what_is_fired_is_run_by_the_rules_of_the_run_mode() {
+    let mut played = Played::new(policy(RunMode::Discard));
+    let _ = played.update(1);
+    assert_eq!(played.tell(fired(1)), Decision::Dropped(Reason::Discarded));
+
+    let mut played = Played::new(policy(RunMode::Queue { notify_signal: Some(Signal::SIGHUP) }));
+    let _ = played.update(1);
+    let runs = played.running.iter().map(|(run, _)| *run).collect();
+    assert_eq!(played.tell(fired(1)), Decision::Fired { number: 2, notify: Some((Signal::SIGHUP, runs)) });
+    // What comes before its turn stands for it.
+    let _ = played.update(2);
+    played.end_all();
+    assert_eq!(played.started, [1, 2]);
+
+    let mut played = Played::new(Policy { run_on_load: RunOnLoad::Never, ..policy(queue()) });
+    let _ = played.tell(Input::Pause);
+    let _ = played.tell(fired(1));
+    assert!(played.started.is_empty());
+    let _ = played.tell(Input::Resume);
+    assert_eq!(played.started, [1]);
+}
+
+#[test]
+fn each_thing_that_keeps_an_update_from_being_run_can_be_told() {
+    let pacing = Pacing { settle: SECOND, splay: SECOND * 2, min_interval: SECOND * 20 };
+    let retries = Retries { count: 1, delay: SECOND * 60, max_delay: SECOND * 60 };
+    let mut played = Played::new(Policy { pacing, retries, on_failure: OnFailure::Stop, ..policy(queue()) });
+    let hindrance = |played: &Played| played.watch.standing(played.now).hindrance;
+    assert_eq!(hindrance(&played), None);
+    let _ = played.update(1);
+    assert!(
+        matches!(hindrance(&played), Some(Hindrance::Settling { until }) if until == played.now + SECOND)
+    );
+    played.pass(SECOND);
+    assert!(
+        matches!(hindrance(&played), Some(Hindrance::Splay { until }) if until == played.now + SECOND * 2)
+    );
+    played.pass(SECOND * 2);
+    assert_eq!(played.watch.standing(played.now).running.len(), 1);
+    let _ = played.update(2);
+    played.pass(SECOND);
+    assert_eq!(hindrance(&played), Some(Hindrance::Running));
+    assert_eq!(played.watch.standing(played.now).waiting, 1);
+    let _ = played.end_one(true);
+    played.pass(SECOND * 2);
+    assert!(matches!(hindrance(&played), Some(Hindrance::Interval { .. })));
+    played.pass(SECOND * 20);
+    assert!(matches!(played.end_one(false), Decision::Retry { .. }));
+    assert!(matches!(hindrance(&played), Some(Hindrance::Retry { attempt: 2, .. })));
+    played.pass(SECOND * 100);
+    assert_eq!(played.end_one(false), Decision::Stopped);
+    assert_eq!(played.watch.standing(played.now).gate, Gate::Stopped);
+
+    let mut played = Played::without_places(policy(queue()));
+    let _ = played.update(1);
+    assert_eq!(hindrance(&played), Some(Hindrance::Place));
 }

@@ -70,6 +70,8 @@ fn brief(notices: &[Notice]) -> Vec<String> {
         Notice::Watched(spec) => format!("{} watched", spec.name),
         Notice::Missing(name) => format!("{name} missing"),
         Notice::Updated(name, update) => format!("{name} {}", update.event),
+        Notice::Fired(name, FireId(fire), Ok(update)) => format!("{name} {} for {fire}", update.event),
+        Notice::Fired(name, FireId(fire), Err(unfit)) => format!("{name} {unfit:?} for {fire}"),
         Notice::Unwatched(name) => format!("{name} unwatched"),
     };
     notices.iter().map(brief).collect()
@@ -145,6 +147,47 @@ fn a_disabled_watch_is_known_and_follows_nothing() {
     assert_eq!(plan.start, [target("/x")]);
     let change = Change::Redefined { old: spec("a", "/x"), new: disabled("a", "/x") };
     assert_eq!(subscriptions.apply(vec![change]).stop, [target("/x")]);
+}
+
+#[test]
+fn what_is_fired_is_told_with_the_next_look_and_takes_the_place_of_what_is_new_in_it() {
+    let mut subscriptions = Subscriptions::default();
+    let a = WatchName::try_from("a").unwrap();
+    let _ = subscriptions.apply(vec![added("a", "/x"), added("b", "/x")]);
+    let _ = subscriptions.sighted(&target("/x"), &present(2));
+    let mut fire = |number| match subscriptions.fire(&a, FireId(number)) {
+        Firing::Look(looked_at) => assert_eq!(looked_at, target("/x")),
+        Firing::Tell(notice) => panic!("{notice:?}"),
+    };
+    (1..=2).for_each(&mut fire);
+    assert_eq!(brief(&subscriptions.sighted(&target("/x"), &present(2))), ["a fired for 1", "a fired for 2"]);
+    assert!(subscriptions.sighted(&target("/x"), &present(2)).is_empty());
+
+    let _ = subscriptions.fire(&a, FireId(3));
+    assert_eq!(brief(&subscriptions.sighted(&target("/x"), &present(3))), ["a changed for 3", "b changed"]);
+    let _ = subscriptions.fire(&a, FireId(4));
+    assert_eq!(brief(&subscriptions.sighted(&target("/x"), &Sight::Unreadable)), ["a Unreadable for 4"]);
+    let _ = subscriptions.fire(&a, FireId(5));
+    let gone = subscriptions.sighted(&target("/x"), &Sight::Absent);
+    assert_eq!(brief(&gone), ["a Missing for 5", "a deleted", "b deleted"]);
+}
+
+#[test]
+fn what_is_fired_before_a_look_outlives_a_new_definition_and_not_the_watch() {
+    let mut subscriptions = Subscriptions::default();
+    let a = WatchName::try_from("a").unwrap();
+    let Firing::Tell(unknown) = subscriptions.fire(&a, FireId(1)) else { panic!("there is no such watch") };
+    assert_eq!(brief(&[unknown]), ["a Unwatched for 1"]);
+
+    let _ = subscriptions.apply(vec![added("a", "/x")]);
+    let _ = subscriptions.fire(&a, FireId(2));
+    let _ = subscriptions.apply(vec![redefined("a", "/x", "/y")]);
+    assert_eq!(brief(&subscriptions.sighted(&target("/y"), &present(2))), ["a loaded for 2"]);
+
+    let _ = subscriptions.fire(&a, FireId(3));
+    assert_eq!(brief(&subscriptions.apply(vec![removed("a")]).notices), ["a Unwatched for 3", "a unwatched"]);
+    let _ = subscriptions.apply(vec![Change::Added(disabled("a", "/x"))]);
+    assert!(matches!(subscriptions.fire(&a, FireId(4)), Firing::Tell(_)));
 }
 
 #[test]
@@ -254,6 +297,7 @@ proptest! {
                         told.insert(spec.name.clone(), None);
                     }
                     Notice::Unwatched(name) => prop_assert!(told.remove(&name).is_some()),
+                    Notice::Fired(..) => prop_assert!(false, "nobody asked for it"),
                     Notice::Missing(name) => prop_assert_eq!(told.insert(name, Some(None)), Some(None)),
                     Notice::Updated(name, update) => {
                         let now = (update.event != Event::Deleted).then_some(update.version.mzxid);

@@ -23,7 +23,7 @@ use twitcher::watch::connection::Connection;
 use twitcher::watch::ensemble::Ensemble;
 use twitcher::watch::hub::{self, Readings};
 use twitcher::watch::subscriptions::Looked;
-use twitcher::watch::update::Notice;
+use twitcher::watch::update::{FireId, Notice};
 
 use crate::harness::{DEADLINE, eventually};
 
@@ -35,6 +35,7 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub struct Rig {
     changes: Option<mpsc::Sender<Vec<Change>>>,
+    asks: mpsc::Sender<hub::Ask>,
     notices: std_mpsc::Receiver<Notice>,
     pub readings: Readings,
     pub session_timeout: Duration,
@@ -55,6 +56,7 @@ impl Rig {
     pub fn with(ensemble: Ensemble, session_timeout: Duration) -> Self {
         let options = hub::Options { ensemble, session_timeout, look_again: LOOK_AGAIN };
         let (changes, changes_out) = mpsc::channel(4);
+        let (asks, asks_out) = mpsc::channel(4);
         let (notices_in, mut notices_out) = mpsc::channel(4);
         let (bridge, notices) = std_mpsc::channel();
         let (reports, readings) = hub::reports();
@@ -76,11 +78,12 @@ impl Rig {
                         let _ = bridge.send(notice);
                     }
                 };
-                tokio::join!(hub::run(options, changes_out, notices_in, reports, token), forward);
+                tokio::join!(hub::run(options, changes_out, asks_out, notices_in, reports, token), forward);
             });
         });
         Self {
             changes: Some(changes),
+            asks,
             notices,
             readings,
             session_timeout,
@@ -92,6 +95,11 @@ impl Rig {
 
     pub fn define(&self, changes: Vec<Change>) {
         self.changes.as_ref().unwrap().blocking_send(changes).unwrap();
+    }
+
+    pub fn fire(&self, name: &str, number: u64) {
+        let name = WatchName::try_from(name).unwrap();
+        self.asks.blocking_send(hub::Ask::Fire(name, FireId(number))).unwrap();
     }
 
     /// The next notice, in a few words, such as `a changed "contents"`.
@@ -207,7 +215,8 @@ fn brief(notice: &Notice) -> String {
         Notice::Watched(spec) => format!("{} watched", spec.name),
         Notice::Unwatched(name) => format!("{name} unwatched"),
         Notice::Missing(name) => format!("{name} missing"),
-        Notice::Updated(name, update) => {
+        Notice::Fired(name, FireId(number), Err(unfit)) => format!("{name} {unfit:?} {number}"),
+        Notice::Updated(name, update) | Notice::Fired(name, _, Ok(update)) => {
             let mut text = format!("{name} {}", update.event);
             if let Some(child) = &update.child {
                 let _ = write!(text, " {child}");

@@ -1,0 +1,58 @@
+//! What others want of the scheduler, and what it answers.
+
+use std::sync::Arc;
+
+use nix::sys::signal::Signal;
+use tokio::sync::oneshot;
+
+use crate::config::spec::{WatchName, WatchSpec};
+use crate::schedule::order::{Outcome, RunId};
+use crate::schedule::step::{Gate, Standing};
+use crate::watch::update::{FireId, Unfit};
+
+/// What somebody wants of the scheduler.
+#[derive(Debug)]
+pub enum Ask {
+    /// How each watch stands, by name.
+    Watches(oneshot::Sender<Vec<Stand>>),
+    /// The watch of this name runs nothing until it is resumed; `false`: there is none.
+    Pause(WatchName, oneshot::Sender<bool>),
+    /// It goes on after a pause, or after a failure has stopped it; `false`: there is none.
+    Resume(WatchName, oneshot::Sender<bool>),
+    /// Its runs are sent a signal, or are ended as their timeout would; what they are, or `None`: there is none of
+    /// that name.
+    Kill(WatchName, Option<Signal>, oneshot::Sender<Option<Vec<RunId>>>),
+    /// A `Notice::Fired` of this id will come: who wants to know what becomes of it. To be asked before the run is
+    /// asked for.
+    Await(FireId, Awaited),
+}
+
+/// Who is told what becomes of a run that somebody wants. Each of both is dropped without a word when the watch is
+/// gone before there is one.
+#[derive(Debug)]
+pub struct Awaited {
+    /// Whether there will be a run.
+    pub accepted: oneshot::Sender<Result<Gate, NotRun>>,
+    /// How the run ended: the last one, where it was tried again.
+    pub ended: oneshot::Sender<(RunId, Outcome)>,
+}
+
+/// Why there will be no run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRun {
+    /// `run_mode` is DISCARD and a run goes on.
+    Discarded,
+    /// There is nothing to run it with.
+    Unfit(Unfit),
+}
+
+/// How one watch stands.
+#[derive(Debug, Clone)]
+pub struct Stand {
+    /// Its name.
+    pub name: WatchName,
+    /// Its definition; `None`: only a run is left of it.
+    pub spec: Option<Arc<WatchSpec>>,
+    /// What it does, and why not more.
+    pub standing: Standing,
+}
