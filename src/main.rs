@@ -4,8 +4,11 @@ use std::io::{stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
+use twitcher::cli::daemon::AskError;
 use twitcher::cli::zookeeper::CommandError;
-use twitcher::cli::{Cli, Command, EXIT_CONFIGURATION, check, get, poke, run};
+use twitcher::cli::{
+    Cli, Command, EXIT_CONFIGURATION, check, events, fire, get, history, poke, reload, run, status, steer,
+};
 use twitcher::config::problem::Problem;
 use twitcher::minder;
 use twitcher::watch::ensemble::Ensemble;
@@ -14,6 +17,15 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args, &mut stdout().lock(), &mut stderr().lock()),
+        Command::Status(args) => ask_daemon(status::status(&args, stdout().lock())),
+        Command::History(args) => ask_daemon(history::history(&args, stdout().lock())),
+        Command::Log(args) => ask_daemon(history::log(&args, stdout().lock())),
+        Command::Events(args) => ask_daemon(events::events(&args, stdout().lock())),
+        Command::Fire(args) => ask_daemon(fire::fire(&args, stdout().lock())),
+        Command::Pause(args) => ask_daemon(steer::pause(&args)),
+        Command::Resume(args) => ask_daemon(steer::resume(&args)),
+        Command::Kill(args) => ask_daemon(steer::kill(&args, stdout().lock())),
+        Command::Reload(args) => ask_daemon(reload::reload(&args, stdout().lock())),
         Command::Poke(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
             poke::poke(&args, ensemble, stdin().lock(), stdout().lock()).await
         }),
@@ -25,9 +37,12 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("twitcher: {error:#}");
-            let code = error.downcast_ref().map_or(1, CommandError::exit_code);
-            code.into()
+            let of_daemon = error.downcast_ref::<AskError>();
+            if !of_daemon.is_some_and(AskError::is_broken_pipe) {
+                eprintln!("twitcher: {error:#}");
+            }
+            let of_zookeeper = error.downcast_ref().map(CommandError::exit_code);
+            of_zookeeper.or(of_daemon.map(AskError::exit_code)).unwrap_or(1).into()
         }
     }
 }
@@ -46,4 +61,9 @@ fn ask_zookeeper(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(ask(&ensemble))?;
     Ok(0)
+}
+
+fn ask_daemon(ask: impl Future<Output = Result<u8, AskError>>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(ask)?)
 }

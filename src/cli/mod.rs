@@ -1,9 +1,18 @@
 //! A file for each subcommand, and the parser that knows them all.
 
 pub mod check;
+pub mod daemon;
+pub mod events;
+pub mod fire;
 pub mod get;
+pub mod history;
+pub mod people;
 pub mod poke;
+pub mod reload;
 pub mod run;
+pub mod status;
+pub mod steer;
+pub mod table;
 pub mod zookeeper;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +36,24 @@ pub enum Command {
     Run(run::RunArgs),
     #[allow(missing_docs)]
     Check(check::Args),
+    #[allow(missing_docs)]
+    Status(status::StatusArgs),
+    #[allow(missing_docs)]
+    History(history::HistoryArgs),
+    #[allow(missing_docs)]
+    Log(history::LogArgs),
+    #[allow(missing_docs)]
+    Events(events::EventsArgs),
+    #[allow(missing_docs)]
+    Fire(fire::FireArgs),
+    #[allow(missing_docs)]
+    Pause(steer::PauseArgs),
+    #[allow(missing_docs)]
+    Resume(steer::ResumeArgs),
+    #[allow(missing_docs)]
+    Kill(steer::KillArgs),
+    #[allow(missing_docs)]
+    Reload(reload::ReloadArgs),
     #[allow(missing_docs)]
     Poke(poke::PokeArgs),
     #[allow(missing_docs)]

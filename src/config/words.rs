@@ -1,7 +1,7 @@
 //! The words that stand in a file for the values of an enum: one table for each, read by what parses
 //! and by what prints.
 
-use super::spec::{OnDelete, OnFailure, WatchType};
+use super::spec::{OnDelete, OnFailure, RunMode, WatchType};
 
 /// A value, and the word for it.
 pub(super) type Words<T> = &'static [(&'static str, T)];
@@ -21,6 +21,27 @@ pub(super) enum Mode {
 
 pub(super) const RUN_MODE: Words<Mode> =
     &[("QUEUE", Mode::Queue), ("DISCARD", Mode::Discard), ("PARALLEL", Mode::Parallel)];
+
+impl WatchType {
+    /// The word for it in a watch file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word(WATCH_TYPE, &self)
+    }
+}
+
+impl RunMode {
+    /// The word for it in a watch file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        let mode = match self {
+            Self::Queue { .. } => Mode::Queue,
+            Self::Discard => Mode::Discard,
+            Self::Parallel { .. } => Mode::Parallel,
+        };
+        word(RUN_MODE, &mode)
+    }
+}
 
 /// The word for `value`.
 pub(super) fn word<T: PartialEq>(words: Words<T>, value: &T) -> &'static str {

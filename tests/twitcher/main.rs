@@ -18,6 +18,7 @@ mod away;
 mod cgroups;
 mod children;
 mod clock;
+mod control;
 mod crowd;
 mod disk;
 mod documents;

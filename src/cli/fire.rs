@@ -1,0 +1,65 @@
+//! `twitcher fire`: has watches run now, as an update would.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::daemon::{AskError, DaemonArgs, watch_name};
+use crate::config::spec::WatchName;
+use crate::control::api::Fired;
+
+const EXAMPLES: &str = "\
+Examples:
+  twitcher fire git-head                  run it, by the rules of its run_mode
+  twitcher fire --wait deploy || exit     the exit status of the run is that of this command
+
+Ctrl-C while it waits leaves the run alone.
+
+Exit status: 0 done, or with --wait that of the run: 128 and the signal's number where a signal ended it, 124
+where its time was over, 125 where it could not be started; 1 there will be no run, or not before the watch is
+resumed; 6 no daemon.";
+
+/// Run watches now, as an update would
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FireArgs {
+    /// Which
+    #[arg(value_name = "WATCH", value_parser = watch_name, required = true)]
+    pub watches: Vec<WatchName>,
+
+    /// Wait for the end of the runs, one after the other, and take the first exit status that is not 0
+    #[arg(short, long)]
+    pub wait: bool,
+
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// Has them run. Returns the exit code.
+///
+/// # Errors
+/// When there is no daemon, or there will be no run.
+pub async fn fire(args: &FireArgs, mut out: impl Write) -> Result<u8, AskError> {
+    let client = args.daemon.client();
+    let mut code = 0;
+    for name in &args.watches {
+        let query = if args.wait { "?wait" } else { "" };
+        let fired: Fired = client.post(&format!("/v1/watches/{name}/fire{query}")).await?;
+        let status = match (&fired.run, &fired.reason) {
+            (Some(run), _) => {
+                writeln!(out, "{name}: run {} {}", run.run, run.outcome)?;
+                run.exit_status
+            }
+            (None, Some(reason)) => {
+                writeln!(out, "{name}: {reason}")?;
+                u8::from(!fired.is_open)
+            }
+            (None, None) => 0,
+        };
+        if code == 0 {
+            code = status;
+        }
+    }
+    Ok(code)
+}

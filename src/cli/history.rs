@@ -1,0 +1,127 @@
+//! `twitcher history` and `twitcher log`: the last runs of a watch, and what they printed.
+
+use std::io::Write;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::daemon::{AskError, DaemonArgs, watch_name};
+use super::people::{ago, outcome, took};
+use super::table::{size, table};
+use crate::config::spec::WatchName;
+use crate::control::api::{Problem, Runs};
+use crate::control::client::ClientError;
+use crate::record::run_record::RunRecord;
+use crate::schedule::order::RunId;
+
+/// The last runs of a watch, newest first
+///
+/// The last hundred are kept, also over a restart of the daemon.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArgs {
+    /// Which
+    #[arg(value_name = "WATCH", value_parser = watch_name)]
+    pub watch: WatchName,
+
+    /// At most so many
+    #[arg(short = 'n', long, value_name = "RUNS", default_value = "100")]
+    pub lines: usize,
+
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// Prints them.
+///
+/// # Errors
+/// When there is no daemon, or no such watch.
+pub async fn history(args: &HistoryArgs, mut out: impl Write) -> Result<u8, AskError> {
+    let mut runs: Runs = args.daemon.client().get(&format!("/v1/watches/{}/runs", args.watch)).await?;
+    runs.runs.truncate(args.lines);
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &runs)?;
+        writeln!(out)?;
+        return Ok(0);
+    }
+    let now = Timestamp::now();
+    let row = |run: &RunRecord| {
+        vec![
+            run.run.to_string(),
+            ago(run.started, now),
+            run.end.as_ref().map_or_else(|| "-".to_owned(), |end| took(end.lasted_seconds)),
+            run.event.to_string(),
+            format!("{:#x}", run.mzxid),
+            run.attempt.to_string(),
+            outcome(run),
+        ]
+    };
+    let head = ["RUN", "STARTED", "TOOK", "EVENT", "ZXID", "ATTEMPT", "OUTCOME"];
+    write!(out, "{}", table(&head, runs.runs.iter().map(row).collect(), size().0))?;
+    Ok(0)
+}
+
+/// What the last run of a watch has printed
+///
+/// The last 64 KiB of each of the last ten runs are kept; everything is in the daemon's log.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  twitcher log git-head                 the last run
+  twitcher log git-head --run 660d5fe   one that 'twitcher history' has shown
+  twitcher log git-head -f              and what it and those after it print")]
+pub struct LogArgs {
+    /// Which
+    #[arg(value_name = "WATCH", value_parser = watch_name)]
+    pub watch: WatchName,
+
+    /// This run and not the last
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<RunId>,
+
+    /// Go on with what is printed from now on
+    #[arg(short, long, conflicts_with = "run")]
+    pub follow: bool,
+
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// Prints it.
+///
+/// # Errors
+/// When there is no daemon, no such watch, or it has never run.
+pub async fn log(args: &LogArgs, mut out: impl Write) -> Result<u8, AskError> {
+    let client = args.daemon.client();
+    let runs: Runs = client.get(&format!("/v1/watches/{}/runs", args.watch)).await?;
+    let run = args.run.or_else(|| runs.runs.first().map(|run| run.run));
+    match run {
+        Some(run) => out.write_all(&client.bytes("GET", &format!("/v1/runs/{run}/output")).await?)?,
+        None if args.follow => {}
+        None => {
+            let detail = format!("'{}' has not run yet", args.watch);
+            return Err(ClientError::Refused(Problem::new(404, "no run", detail)).into());
+        }
+    }
+    out.flush()?;
+    if args.follow {
+        let follow = client.follow("/v1/events", |_, data| {
+            let event: Value = serde_json::from_str(data).unwrap_or_default();
+            if event["event"] == "output" && event["watch"] == args.watch.as_str() {
+                for line in event["lines"].as_array().into_iter().flatten() {
+                    writeln!(out, "{}", line.as_str().unwrap_or_default())?;
+                }
+                out.flush()?;
+            }
+            Ok(true)
+        });
+        follow.await?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,134 @@
+//! The other end of the socket, for the command line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+use super::api::Problem;
+use super::socket;
+
+/// Why the daemon was not asked, or did not do it.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// There is no daemon at the socket.
+    #[error("no daemon at {path}: {error}\nhelp: is 'twitcher run' up, and with the same --run-dir?")]
+    NoDaemon {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The connection broke.
+    #[error("the daemon has gone away: {0}")]
+    Broken(#[from] hyper::Error),
+    /// What it said makes no sense: it is another release.
+    #[error("the daemon's answer is not understood, it is of another release: {0}")]
+    Strange(#[from] serde_json::Error),
+    /// It did not do it.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+}
+
+/// What is at the socket of a run folder.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The daemon whose run folder this is.
+    #[must_use]
+    pub fn new(run_dir: &Path) -> Self {
+        Self { socket: run_dir.join(socket::NAME) }
+    }
+
+    /// What is at this path.
+    ///
+    /// # Errors
+    /// When there is no daemon, or it has nothing there.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        Ok(serde_json::from_slice(&self.bytes("GET", path).await?)?)
+    }
+
+    /// Has something done.
+    ///
+    /// # Errors
+    /// When there is no daemon, or it does not do it.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        Ok(serde_json::from_slice(&self.bytes("POST", path).await?)?)
+    }
+
+    /// The body as it stands.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub async fn bytes(&self, method: &str, path: &str) -> Result<Bytes, ClientError> {
+        Ok(self.send(method, path).await?.collect().await?.to_bytes())
+    }
+
+    /// Hands on each event as it comes: its name, if it is not an ordinary one, and its data; until `hear` says that
+    /// it is enough, or the daemon stops.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub async fn follow(
+        &self,
+        path: &str,
+        mut hear: impl FnMut(Option<&str>, &str) -> io::Result<bool>,
+    ) -> Result<(), ClientError> {
+        let mut body = self.send("GET", path).await?;
+        let mut text = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame?;
+            text.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+            while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
+                let event = String::from_utf8_lossy(&text[..end]).into_owned();
+                text.drain(..end + 2);
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                if let Some(data) = field("data")
+                    && !hear(field("event"), data).unwrap_or(false)
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, method: &str, path: &str) -> Result<Incoming, ClientError> {
+        let no_daemon = |error| ClientError::NoDaemon { path: self.socket.clone(), error };
+        let stream = UnixStream::connect(&self.socket).await.map_err(no_daemon)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // Ends with the body.
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header("host", "twitcher");
+        let request =
+            request.body(Empty::<Bytes>::new()).map_err(|error| no_daemon(io::Error::other(error)))?;
+        let answer = sender.send_request(request).await?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
+        }
+        let body = answer.into_body().collect().await?.to_bytes();
+        Err(ClientError::Refused(serde_json::from_slice(&body)?))
+    }
+}
+
+impl ClientError {
+    /// The exit code of a command that ended like this: 6 no daemon, 1 all else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoDaemon { .. } => 6,
+            Self::Broken(_) | Self::Strange(_) | Self::Refused(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! How a watch stands, in words. Pure: time is an argument.
+
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::api::{State, Watch};
+use crate::config::spec::WatchSpec;
+use crate::record::run_record::RunRecord;
+use crate::schedule::ask::Stand;
+use crate::schedule::step::{Gate, Hindrance};
+use crate::watch::connection::Connection;
+use crate::watch::subscriptions::ZnodeState;
+
+/// The time, by the clock that timers go by and by the one that people do.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For timers.
+    pub instant: Instant,
+    /// For people.
+    pub wall: Timestamp,
+}
+
+impl Now {
+    /// The time now.
+    #[must_use]
+    pub fn read() -> Self {
+        Self { instant: Instant::now(), wall: Timestamp::now() }
+    }
+
+    fn at(self, instant: Instant) -> Timestamp {
+        let ahead = SignedDuration::try_from(instant.saturating_duration_since(self.instant))
+            .unwrap_or(SignedDuration::MAX);
+        self.wall.saturating_add(ahead).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// How a watch stands that has a definition.
+#[must_use]
+pub fn describe(
+    stand: &Stand,
+    spec: &WatchSpec,
+    znode: ZnodeState,
+    connection: Connection,
+    last: Option<RunRecord>,
+    now: Now,
+) -> Watch {
+    let (state, reason, until) = state(stand, znode, connection, last.as_ref(), now);
+    Watch {
+        name: stand.name.to_string(),
+        description: spec.description.clone(),
+        znode: spec.znode.to_string(),
+        watch_type: spec.watch_type.word().to_owned(),
+        run_mode: spec.run_mode.word().to_owned(),
+        state,
+        reason,
+        until,
+        running: stand.standing.running.iter().map(ToString::to_string).collect(),
+        waiting: stand.standing.waiting,
+        last,
+    }
+}
+
+fn state(
+    stand: &Stand,
+    znode: ZnodeState,
+    connection: Connection,
+    last: Option<&RunRecord>,
+    now: Now,
+) -> (State, Option<String>, Option<Timestamp>) {
+    let standing = &stand.standing;
+    let because = |state, reason: &str| (state, Some(reason.to_owned()), None);
+    if !standing.running.is_empty() {
+        let reason = match standing.waiting {
+            0 => None,
+            1 => Some("1 update waits for its end".to_owned()),
+            waiting => Some(format!("{waiting} updates wait for its end")),
+        };
+        return (State::Running, reason, None);
+    }
+    match standing.gate {
+        Gate::Stopped => {
+            let attempts = last.map_or(1, |run| run.attempt);
+            let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
+            return because(
+                State::Stopped,
+                &format!("failed {times}, and on_failure is stop; 'twitcher resume' goes on"),
+            );
+        }
+        Gate::Paused => return because(State::Paused, "paused by hand; 'twitcher resume' goes on"),
+        Gate::Open => {}
+    }
+    if let Some(hindrance) = standing.hindrance {
+        let (reason, until) = match hindrance {
+            Hindrance::Settling { until } => ("more updates may come (settle)".to_owned(), Some(until)),
+            Hindrance::Splay { until } => ("this host's turn is later (splay)".to_owned(), Some(until)),
+            Hindrance::Interval { until } => {
+                ("the last start was just now (min_interval)".to_owned(), Some(until))
+            }
+            Hindrance::Retry { until, attempt } => {
+                (format!("tried again as attempt {attempt} (retries)"), Some(until))
+            }
+            Hindrance::Running => ("as many runs go on as may".to_owned(), None),
+            Hindrance::Place => ("all places of this host are taken (max_running)".to_owned(), None),
+        };
+        return (State::Waiting, Some(reason), until.map(|until| now.at(until)));
+    }
+    match (znode, connection) {
+        (ZnodeState::Disabled, _) => because(State::Disabled, "enabled is false"),
+        (ZnodeState::Unreadable, _) => {
+            because(State::Unreadable, "the znode's ACL does not let the daemon read it")
+        }
+        (_, Connection::Connecting { since }) => {
+            because(State::Disconnected, &format!("no connection with ZooKeeper yet, tried since {since:.0}"))
+        }
+        (_, Connection::Disconnected { since }) => {
+            because(State::Disconnected, &format!("no connection with ZooKeeper since {since:.0}"))
+        }
+        (ZnodeState::Missing, _) => {
+            because(State::Missing, "the znode does not exist yet; that is waited for")
+        }
+        (ZnodeState::Unknown, _) => because(State::Unknown, "the znode was not looked at yet"),
+        (ZnodeState::Present(_), Connection::Connected { .. }) => (State::Watching, None, None),
+    }
+}

@@ -1,0 +1,290 @@
+//! Asks the parts of the daemon that know, and puts together what they answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use nix::sys::signal::Signal;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::api::{
+    ConnectionState, FileProblem, Fired, FiredRun, Killed, Problem, Reloaded, Runs, Status, Steered, Watch,
+    ZooKeeper,
+};
+use super::describe::{Now, describe};
+use crate::config::loader::ReloadRequest;
+use crate::config::problem::Problem as ConfigProblem;
+use crate::config::spec::WatchName;
+use crate::record::reader::Reader;
+use crate::schedule::ask::{Ask, Awaited, NotRun, Stand};
+use crate::schedule::order::{Outcome, RunId};
+use crate::schedule::step::Gate;
+use crate::watch::connection::Connection;
+use crate::watch::hub::{self, Readings};
+use crate::watch::subscriptions::ZnodeState;
+use crate::watch::update::{FireId, Unfit};
+
+/// What does not change as long as the daemon runs.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// What it calls this host.
+    pub host: String,
+    /// The connect string.
+    pub servers: String,
+    /// Since when it runs.
+    pub started: Timestamp,
+}
+
+/// Where the parts are asked.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// What does not change.
+    pub about: About,
+    /// What watches.
+    pub hub: mpsc::Sender<hub::Ask>,
+    /// What decides.
+    pub scheduler: mpsc::Sender<Ask>,
+    /// What reads the config folder.
+    pub loader: mpsc::Sender<ReloadRequest>,
+    /// How things stand with ZooKeeper.
+    pub readings: Readings,
+    /// What is wrong with the watch files.
+    pub problems: watch::Receiver<Vec<ConfigProblem>>,
+    /// What is known of runs.
+    pub records: Reader,
+    /// The number of the last run that somebody wanted.
+    pub last_fire: Arc<AtomicU64>,
+}
+
+impl Desk {
+    /// The daemon, and every watch.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn status(&self) -> Result<Status, Problem> {
+        let watches = self.watches().await?;
+        Ok(Status {
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.about.host.clone(),
+            pid: std::process::id(),
+            started: self.about.started,
+            zookeeper: self.zookeeper(),
+            running: watches.iter().map(|watch| watch.running.len()).sum(),
+            problems: self.problems.borrow().iter().map(file_problem).collect(),
+            watches,
+        })
+    }
+
+    fn zookeeper(&self) -> ZooKeeper {
+        let (state, since, session) = match *self.readings.connection.borrow() {
+            Connection::Connecting { since } => (ConnectionState::Connecting, since, None),
+            Connection::Connected { since, session } => {
+                (ConnectionState::Connected, since, Some(format!("{session:#x}")))
+            }
+            Connection::Disconnected { since } => (ConnectionState::Disconnected, since, None),
+        };
+        ZooKeeper { servers: self.about.servers.clone(), state, since, session }
+    }
+
+    /// Every watch, by name.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn watches(&self) -> Result<Vec<Watch>, Problem> {
+        let stands = self.ask(&self.scheduler, Ask::Watches).await?;
+        let mut znodes = self.ask(&self.hub, hub::Ask::Znodes).await?;
+        let mut last = self.records.last_runs().await;
+        let (connection, now) = (*self.readings.connection.borrow(), Now::read());
+        let mut watches: Vec<Watch> = stands
+            .iter()
+            .filter_map(|stand: &Stand| {
+                let znode = znodes.remove(&stand.name).unwrap_or(ZnodeState::Unknown);
+                let last = last.remove(&stand.name);
+                Some(describe(stand, stand.spec.as_deref()?, znode, connection, last, now))
+            })
+            .collect();
+        watches.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(watches)
+    }
+
+    /// One watch.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn watch(&self, name: &WatchName) -> Result<Watch, Problem> {
+        let watches = self.watches().await?;
+        watches
+            .into_iter()
+            .find(|watch| watch.name == name.as_str())
+            .ok_or_else(|| Problem::no_watch(name.as_str()))
+    }
+
+    /// The runs of a watch, also of one that is no longer defined.
+    ///
+    /// # Errors
+    /// When there is none of that name, and never was within memory.
+    pub async fn runs(&self, name: &WatchName) -> Result<Runs, Problem> {
+        let runs = self.records.runs(name).await;
+        if runs.is_empty() {
+            self.watch(name).await?;
+        }
+        Ok(Runs { runs })
+    }
+
+    /// Has a watch run now. With `wait`, to its end.
+    ///
+    /// # Errors
+    /// When there will be no run, and why.
+    pub async fn fire(&self, name: &WatchName, wait: bool) -> Result<Fired, Problem> {
+        let zookeeper = self.zookeeper();
+        if zookeeper.state != ConnectionState::Connected {
+            let detail = format!(
+                "no connection with ZooKeeper since {:.0}: what the run is to be given cannot be read",
+                zookeeper.since
+            );
+            return Err(Problem::new(503, "not connected", detail));
+        }
+        let fire = FireId(self.last_fire.fetch_add(1, Ordering::Relaxed));
+        let (accepted, answer) = oneshot::channel();
+        let (ended, end) = oneshot::channel();
+        // In this order: what is not awaited when it comes is not run.
+        let awaited = Ask::Await(fire, Awaited { accepted, ended });
+        self.scheduler.send(awaited).await.map_err(|_| stopping())?;
+        self.hub.send(hub::Ask::Fire(name.clone(), fire)).await.map_err(|_| stopping())?;
+        let gate = match answer.await.map_err(|_| stopping())? {
+            Ok(gate) => gate,
+            Err(why) => return Err(not_run(name, why)),
+        };
+        let reason = match gate {
+            Gate::Open => None,
+            Gate::Paused => Some("the watch is paused; it is run when it is resumed".to_owned()),
+            Gate::Stopped => Some("a failure has stopped the watch; it is run when it is resumed".to_owned()),
+        };
+        // Nobody knows when one that is paused is resumed.
+        let run = if wait && gate == Gate::Open {
+            let removed =
+                |_| Problem::new(410, "no longer defined", format!("'{name}' was removed before it was run"));
+            let (run, outcome) = end.await.map_err(removed)?;
+            Some(fired_run(run, &outcome))
+        } else {
+            None
+        };
+        Ok(Fired { is_open: gate == Gate::Open, reason, run })
+    }
+
+    /// Keeps a watch from running.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn pause(&self, name: &WatchName) -> Result<Steered, Problem> {
+        self.steer(name, |reply| Ask::Pause(name.clone(), reply)).await
+    }
+
+    /// Lets a watch run again.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn resume(&self, name: &WatchName) -> Result<Steered, Problem> {
+        self.steer(name, |reply| Ask::Resume(name.clone(), reply)).await
+    }
+
+    async fn steer(
+        &self,
+        name: &WatchName,
+        ask: impl FnOnce(oneshot::Sender<bool>) -> Ask,
+    ) -> Result<Steered, Problem> {
+        let is_there = self.ask(&self.scheduler, ask).await?;
+        if is_there { Ok(Steered { watch: name.to_string() }) } else { Err(Problem::no_watch(name.as_str())) }
+    }
+
+    /// Ends the runs of a watch, or sends them a signal.
+    ///
+    /// # Errors
+    /// When there is none of that name, or nothing runs.
+    pub async fn kill(&self, name: &WatchName, signal: Option<Signal>) -> Result<Killed, Problem> {
+        let runs = self.ask(&self.scheduler, |reply| Ask::Kill(name.clone(), signal, reply)).await?;
+        let runs = runs.ok_or_else(|| Problem::no_watch(name.as_str()))?;
+        if runs.is_empty() {
+            return Err(Problem::new(409, "nothing runs", format!("no run of '{name}' goes on")));
+        }
+        Ok(Killed { runs: runs.iter().map(ToString::to_string).collect() })
+    }
+
+    /// Has the config folder looked at, now.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn reload(&self) -> Result<Reloaded, Problem> {
+        let summary = self.ask(&self.loader, |reply| ReloadRequest { reply }).await?;
+        let names = |names: &[WatchName]| names.iter().map(ToString::to_string).collect();
+        Ok(Reloaded {
+            added: names(&summary.added),
+            redefined: names(&summary.redefined),
+            removed: names(&summary.removed),
+            watches: summary.watches,
+            files: summary.files,
+            problems: summary.problems.iter().map(file_problem).collect(),
+        })
+    }
+
+    /// Whether all that is watched was looked at.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.readings.looked.borrow().is_complete()
+    }
+
+    async fn ask<Q, A>(
+        &self,
+        part: &mpsc::Sender<Q>,
+        question: impl FnOnce(oneshot::Sender<A>) -> Q,
+    ) -> Result<A, Problem> {
+        let (reply, answer) = oneshot::channel();
+        part.send(question(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+}
+
+fn stopping() -> Problem {
+    Problem::new(503, "stopping", "the daemon is stopping")
+}
+
+fn not_run(name: &WatchName, why: NotRun) -> Problem {
+    match why {
+        NotRun::Discarded => {
+            Problem::new(409, "discarded", format!("a run of '{name}' goes on, and its run_mode is DISCARD"))
+        }
+        NotRun::Unfit(Unfit::Missing) => Problem::new(
+            409,
+            "no znode",
+            format!("the znode of '{name}' does not exist: there is nothing to run it with"),
+        ),
+        NotRun::Unfit(Unfit::Unreadable) => Problem::new(
+            409,
+            "no access",
+            format!("the ACL of the znode of '{name}' does not let the daemon read it"),
+        ),
+        NotRun::Unfit(Unfit::Unwatched) => {
+            Problem::new(404, "no such watch", format!("there is no watch named '{name}' that is enabled"))
+        }
+    }
+}
+
+fn fired_run(run: RunId, outcome: &Outcome) -> FiredRun {
+    let exit_status = match outcome {
+        Outcome::Exited(status) => u8::try_from(*status).unwrap_or(u8::MAX),
+        Outcome::Signaled(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        Outcome::TimedOut => 124,
+        Outcome::SpawnFailed(_) | Outcome::Lost => 125,
+    };
+    FiredRun { run: run.to_string(), outcome: outcome.to_string(), exit_status }
+}
+
+fn file_problem(problem: &ConfigProblem) -> FileProblem {
+    FileProblem {
+        file: problem.file.display().to_string(),
+        line: problem.place.as_ref().map(|place| place.line),
+        column: problem.place.as_ref().map(|place| place.column),
+        message: problem.message.clone(),
+        help: problem.help.clone(),
+    }
+}

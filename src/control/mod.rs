@@ -1,0 +1,16 @@
+//! What an operator sees of the daemon and has it do: HTTP/1.1 with JSON over a socket in the run folder. Decides
+//! nothing: each request becomes a question to the part of the daemon that knows.
+//!
+//! `api` has the types of the bodies, `route` says which request is about what, `describe` puts into words how a
+//! watch stands; `desk` asks the parts, `server` speaks HTTP on a thread of its own, so that whoever uses the
+//! socket, however much, takes no time from what the daemon is for; `client` is the other end.
+
+pub mod api;
+pub mod client;
+pub mod describe;
+pub mod desk;
+pub mod route;
+pub mod server;
+mod socket;
+
+pub use self::socket::NAME;

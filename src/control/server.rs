@@ -1,0 +1,249 @@
+//! Speaks HTTP over the socket, on a thread and a runtime of its own: a client that is slow, silent or many takes
+//! nothing from what the daemon is for.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::api::Problem;
+use super::desk::Desk;
+use super::route::{Route, route};
+use super::socket;
+use crate::record::events::{Event, EventId, Told};
+
+/// How many connections there may be at once. More are let in as others go.
+const CONNECTIONS: usize = 256;
+
+/// How long a client may take to say what it wants, also between two requests.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How much of a request's body is read; no request needs one.
+const MOST_BODY: u64 = 64 << 10;
+
+/// How often a client that follows events hears something when there are none, so that it is noticed when it
+/// has gone.
+const STILL_THERE: Duration = Duration::from_secs(15);
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// Serves until `stop`, on a thread of its own. The socket is there when this returns.
+///
+/// # Errors
+/// When there can be no socket, or no thread.
+pub fn start(run_dir: &Path, desk: Desk, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let listener = socket::listen(run_dir)?;
+    let socket = run_dir.join(socket::NAME);
+    thread::Builder::new().name("control".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(serve(listener, desk, stop)),
+            Err(error) => warn!("cannot serve the control socket: {error}"),
+        }
+        let _ = std::fs::remove_file(socket);
+    })
+}
+
+async fn serve(listener: StdListener, desk: Desk, stop: CancellationToken) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return warn!("cannot serve the control socket: {error}"),
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (stream, place) = tokio::select! {
+            () = stop.cancelled() => return,
+            (accepted, place) = accepted => match accepted {
+                Ok((stream, _)) => (stream, place),
+                Err(error) => {
+                    // Such as too many open files, which passes.
+                    debug!("cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        if !socket::may_use(&stream) {
+            continue;
+        }
+        let (desk, stop) = (desk.clone(), stop.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            tokio::select! {
+                () = converse(stream, desk) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn converse(stream: UnixStream, desk: Desk) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(32 << 10);
+    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, &desk).await) });
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        debug!("a connection to the control socket ended: {error}");
+    }
+}
+
+async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
+    let (head, body) = request.into_parts();
+    let answered = async {
+        read_to_the_end(body).await?;
+        let route = route(head.method.as_str(), head.uri.path(), head.uri.query())?;
+        perform(route, desk).await
+    };
+    answered.await.unwrap_or_else(|problem| refuse(&problem))
+}
+
+/// No request has a body that matters, but one that is sent has to be read before there is an answer.
+async fn read_to_the_end(mut body: Incoming) -> Result<(), Problem> {
+    let too_much = || Problem::new(413, "body too large", "no request has a body");
+    if body.size_hint().lower() > MOST_BODY {
+        return Err(too_much());
+    }
+    let read = async {
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Problem::new(400, "broken body", error.to_string()))?;
+            length += frame.data_ref().map_or(0, Bytes::len) as u64;
+            if length > MOST_BODY {
+                return Err(too_much());
+            }
+        }
+        Ok(())
+    };
+    let late = |_| Problem::new(408, "body too slow", "no request has a body");
+    timeout(SILENCE, read).await.map_err(late)?
+}
+
+async fn perform(route: Route, desk: &Desk) -> Result<Answer, Problem> {
+    match route {
+        Route::Live => Ok(text("alive\n")),
+        Route::Ready if desk.is_ready() => Ok(text("ready\n")),
+        Route::Ready => Err(Problem::new(503, "not ready", "not all that is watched was looked at")),
+        Route::Status => json(&desk.status().await?),
+        Route::Watches => json(&desk.watches().await?),
+        Route::Watch(name) => json(&desk.watch(&name).await?),
+        Route::Runs(name) => json(&desk.runs(&name).await?),
+        Route::Output(run) => {
+            let output = desk.records.output(run).await;
+            let none =
+                || Problem::new(404, "no output", format!("nothing is kept of what run {run} has printed"));
+            Ok(bytes(output.ok_or_else(none)?.text, "text/plain; charset=utf-8"))
+        }
+        Route::Events { after, follow } => Ok(events(desk, after, follow).await),
+        Route::Fire { watch, wait } => json(&desk.fire(&watch, wait).await?),
+        Route::Pause(watch) => json(&desk.pause(&watch).await?),
+        Route::Resume(watch) => json(&desk.resume(&watch).await?),
+        Route::Kill { watch, signal } => json(&desk.kill(&watch, signal).await?),
+        Route::Reload => json(&desk.reload().await?),
+    }
+}
+
+/// Server-sent events: `id` is what `after` takes, `data` the event as JSON. Where some are missing, since they
+/// are no longer kept or the client was too slow, there is one named `missed` without an id.
+async fn events(desk: &Desk, after: Option<u64>, follow: bool) -> Answer {
+    let (frames, body) = mpsc::channel(16);
+    let following = desk.records.follow(after.map(EventId::from_u64)).await;
+    tokio::spawn(async move {
+        let Some(mut following) = following else { return };
+        // Somebody who names no event wants to know what happens from now on.
+        let past = if after.is_some() { following.past } else { Vec::new() };
+        if after.is_some() && following.is_missing_some && frames.send(missed(None)).await.is_err() {
+            return;
+        }
+        for event in past {
+            if frames.send(frame(&event)).await.is_err() {
+                return;
+            }
+        }
+        while follow {
+            let next = match timeout(STILL_THERE, following.live.next()).await {
+                Ok(Some(Told::Event(event))) => frame(&event),
+                Ok(Some(Told::Missed(count))) => missed(Some(count)),
+                Ok(None) => return,
+                Err(_) => Bytes::from_static(b":\n\n"),
+            };
+            if frames.send(next).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut answer = Response::new(Frames(body).boxed());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    answer
+}
+
+fn frame(event: &Event) -> Bytes {
+    let mut text = format!("id: {}\n", event.id.as_u64());
+    // JSON has no line breaks of its own.
+    let _ = writeln!(text, "data: {}\n", serde_json::to_string(event).unwrap_or_default());
+    text.into()
+}
+
+fn missed(count: Option<u64>) -> Bytes {
+    format!("event: missed\ndata: {}\n\n", serde_json::json!({ "count": count })).into()
+}
+
+/// A body whose parts come one by one.
+struct Frames(mpsc::Receiver<Bytes>);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
+    }
+}
+
+fn text(text: &'static str) -> Answer {
+    bytes(Bytes::from_static(text.as_bytes()), "text/plain; charset=utf-8")
+}
+
+fn bytes(bytes: Bytes, content_type: &'static str) -> Answer {
+    let mut answer = Response::new(Full::new(bytes).boxed());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn json(body: &impl Serialize) -> Result<Answer, Problem> {
+    let mut text = serde_json::to_vec(body).map_err(|error| Problem::new(500, "bug", error.to_string()))?;
+    text.push(b'\n');
+    Ok(bytes(text.into(), "application/json"))
+}
+
+fn refuse(problem: &Problem) -> Answer {
+    let text = serde_json::to_vec(problem).unwrap_or_default();
+    let mut answer = bytes(text.into(), "application/problem+json");
+    *answer.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer
+}

@@ -1,0 +1,380 @@
+//! What an operator sees and does through the control socket: each command against a daemon in each state.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, Proxy, WatchFile, eventually, shared_chroot, twitcher,
+};
+
+fn ask(daemon: &Daemon, arguments: &[&str]) -> Output {
+    let mut command = twitcher();
+    command.args(arguments).arg("--run-dir").arg(daemon.run_dir());
+    command.output().expect("twitcher")
+}
+
+/// What it prints; that it ends well is part of it.
+#[track_caller]
+fn told(daemon: &Daemon, arguments: &[&str]) -> String {
+    let output = ask(daemon, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*stderr), (Some(0), ""), "{arguments:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The exit status and what it complains of.
+fn refused(daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = ask(daemon, arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn status_of(daemon: &Daemon, watch: &str) -> Value {
+    let output = ask(daemon, &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let watches = status["watches"].as_array().cloned().unwrap_or_default();
+    watches.into_iter().find(|one| one["name"] == watch).unwrap_or_default()
+}
+
+#[track_caller]
+fn wait_for_state(daemon: &Daemon, watch: &str, state: &str) -> Value {
+    eventually(DEADLINE, format!("{watch} to be {state}"), || match status_of(daemon, watch) {
+        found if found["state"] == state => Ok(found),
+        other => Err(other),
+    })
+}
+
+fn http(daemon: &Daemon, request: &str) -> String {
+    let mut stream = UnixStream::connect(daemon.run_dir().join("control.sock")).expect("the control socket");
+    stream
+        .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn status_says_of_each_watch_that_does_nothing_why_not() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-status");
+    let client = Client::connect(&zookeeper);
+    for znode in ["/idle", "/running", "/paused", "/failing", "/settling", "/disabled", "/waiting"] {
+        client.create(znode, "1");
+    }
+    let gate = Gate::new(&folder, "gate");
+    let watches = WatchFile::watch("/idle", "true").key("name", "\"idle\"");
+    let watches = watches.and("/missing", "true").key("name", "\"missing\"");
+    let watches = watches.and("/running", &gate.pass()).key("name", "\"running\"");
+    let watches = watches.and("/paused", "true").key("name", "\"paused\"");
+    let watches = watches.and("/failing", "exit 3").key("name", "\"failing\"").key("on_failure", "\"stop\"");
+    let watches = watches.and("/settling", "true").key("name", "\"settling\"").key("settle", "\"1h\"");
+    let watches = watches.and("/disabled", "true").key("name", "\"disabled\"").key("enabled", false);
+    let watches = watches.and("/waiting", "exit 1").key("name", "\"waiting\"");
+    let watches = watches.key("retries", 3).key("retry_delay", "\"1h\"").key("retry_max_delay", "\"1h\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", watches).start();
+    daemon.wait_for_log("ready: ");
+    told(&daemon, &["pause", "paused"]);
+
+    let expected = [
+        ("idle", "watching", None),
+        ("missing", "missing", Some("the znode does not exist yet; that is waited for")),
+        ("running", "running", None),
+        ("paused", "paused", Some("paused by hand; 'twitcher resume' goes on")),
+        ("failing", "stopped", Some("failed once, and on_failure is stop; 'twitcher resume' goes on")),
+        ("settling", "waiting", Some("more updates may come (settle)")),
+        ("disabled", "disabled", Some("enabled is false")),
+        ("waiting", "waiting", Some("tried again as attempt 2 (retries)")),
+    ];
+    for (name, state, reason) in expected {
+        let found =
+            eventually(DEADLINE, format!("{name} to be {state}"), || match status_of(&daemon, name) {
+                found if found["state"] == state && found["reason"].as_str() == reason => Ok(found),
+                other => Err(other),
+            });
+        assert_eq!(found["until"].is_string(), ["settling", "waiting"].contains(&name), "{found}");
+    }
+
+    daemon.scribble_watch("broken.toml", "[[watch]]\nznode = 5\n");
+    daemon.wait_for_log("broken.toml");
+    let text = told(&daemon, &["status"]);
+    for said in [": connected ", "8 watches, 1 running", "broken.toml:2:9: ", "exited(3)", "paused by hand"] {
+        assert!(text.contains(said), "no {said:?} in\n{text}");
+    }
+    let too_wide: Vec<&str> = text.lines().skip(4).filter(|line| line.chars().count() > 80).collect();
+    assert!(too_wide.is_empty(), "{too_wide:#?}");
+
+    // Named, it is the exit status that tells.
+    assert_eq!(ask(&daemon, &["status", "idle"]).status.code(), Some(0));
+    assert_eq!(ask(&daemon, &["status", "idle", "failing"]).status.code(), Some(1));
+    let none = refused(&daemon, &["status", "no-such"]);
+    assert_eq!(none, (Some(1), "twitcher: there is no watch named 'no-such'\n".into()));
+    gate.open();
+}
+
+#[test]
+fn status_says_that_there_is_no_connection_and_since_when() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-away");
+    let (address, chroot) = zookeeper.split_once('/').expect("a chroot");
+    Client::connect(&zookeeper).create("/a", "1");
+    let proxy = Proxy::to(address);
+    let servers = format!("{}/{chroot}", proxy.address());
+    let watch = WatchFile::watch("/a", "true").key("name", "\"a\"");
+    let daemon = Daemon::builder(&folder, &servers).watch("a.toml", watch).start();
+    wait_for_state(&daemon, "a", "watching");
+    proxy.cut();
+    let away = wait_for_state(&daemon, "a", "disconnected");
+    assert!(
+        away["reason"].as_str().is_some_and(|why| why.starts_with("no connection with ZooKeeper since "))
+    );
+    assert!(told(&daemon, &["status"]).contains("NOT CONNECTED since "));
+    let (code, why) = refused(&daemon, &["fire", "a"]);
+    assert!(code == Some(1) && why.contains("no connection with ZooKeeper since"), "{why}");
+    proxy.heal();
+    wait_for_state(&daemon, "a", "watching");
+}
+
+#[test]
+fn fire_runs_a_watch_as_an_update_would_and_waits_for_its_end_if_it_is_asked_to() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-fire");
+    Client::connect(&zookeeper).create("/a", "the contents");
+    let journal = Journal::new(&folder, "journal");
+    let command =
+        format!("{}; exit $(cat {}/status)", journal.append("$TWITCHER_EVENT $(cat)"), folder.display());
+    fs::write(folder.join("status"), "0").expect("a file");
+    let watch = WatchFile::watch("/a", &command).key("name", "\"a\"").key("run_on_load", false);
+    let watch = watch.key("splay", "\"1h\"").and("/none", "true").key("name", "\"none\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    wait_for_state(&daemon, "a", "watching");
+
+    assert_eq!(told(&daemon, &["fire", "a"]), "");
+    journal.expect(&["fired the contents"]);
+    let said = told(&daemon, &["fire", "--wait", "a"]);
+    assert!(said.starts_with("a: run ") && said.ends_with(" exited(0)\n"), "{said}");
+    fs::write(folder.join("status"), "7").expect("a file");
+    assert_eq!(ask(&daemon, &["fire", "--wait", "a"]).status.code(), Some(7));
+    journal.expect(&["fired the contents"; 3]);
+
+    let missing = refused(&daemon, &["fire", "none"]);
+    let why = "twitcher: the znode of 'none' does not exist: there is nothing to run it with\n";
+    assert_eq!(missing, (Some(1), why.into()));
+    let (code, why) = refused(&daemon, &["fire", "no-such"]);
+    assert_eq!((code, &*why), (Some(1), "twitcher: there is no watch named 'no-such' that is enabled\n"));
+}
+
+#[test]
+fn a_paused_watch_is_fired_when_it_is_resumed_and_nobody_waits_for_that() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-pause");
+    let client = Client::connect(&zookeeper);
+    client.create("/a", "1");
+    let journal = Journal::new(&folder, "journal");
+    let watch =
+        WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"").key("run_on_load", false);
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    wait_for_state(&daemon, "a", "watching");
+    told(&daemon, &["pause", "a"]);
+    client.set("/a", "2");
+    client.set("/a", "3");
+    let waiting = ask(&daemon, &["fire", "--wait", "a"]);
+    assert_eq!(waiting.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&waiting.stdout).contains("it is run when it is resumed"));
+    assert!(journal.lines().is_empty());
+    told(&daemon, &["resume", "a"]);
+    journal.expect(&["3"]);
+    let (code, why) = refused(&daemon, &["pause", "no-such"]);
+    assert_eq!((code, &*why), (Some(1), "twitcher: there is no watch named 'no-such'\n"));
+}
+
+#[test]
+fn a_discard_watch_that_runs_is_not_fired_and_a_kill_ends_its_run() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-kill");
+    Client::connect(&zookeeper).create("/a", "1");
+    let journal = Journal::new(&folder, "journal");
+    let command = format!("trap '{}' USR1; while :; do sleep 0.05; done", journal.append("told"));
+    let watch = WatchFile::watch("/a", &command).key("name", "\"a\"").key("run_mode", "\"DISCARD\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    wait_for_state(&daemon, "a", "running");
+    let (code, why) = refused(&daemon, &["fire", "a"]);
+    assert!(code == Some(1) && why.contains("its run_mode is DISCARD"), "{why}");
+    // The shell may not have come to set its trap: then the first one ends it.
+    eventually(DEADLINE, "the trap to be set", || {
+        daemon.log().contains("outcome=") || {
+            let _ = ask(&daemon, &["kill", "-s", "CONT", "a"]);
+            fs::read_dir("/proc").expect("/proc").flatten().any(|process| {
+                let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&arguments) == "sleep\u{0}0.05\u{0}"
+            })
+        }
+    });
+    told(&daemon, &["kill", "-s", "usr1", "a"]);
+    journal.wait_for(1);
+    assert!(told(&daemon, &["kill", "a"]).starts_with("a: "));
+    wait_for_state(&daemon, "a", "watching");
+    daemon.wait_for_log("outcome=signaled(15)");
+    let (code, why) = refused(&daemon, &["kill", "a"]);
+    assert_eq!((code, &*why), (Some(1), "twitcher: no run of 'a' goes on\n"));
+}
+
+#[test]
+fn history_and_log_show_the_last_runs_and_what_they_printed() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-history");
+    let client = Client::connect(&zookeeper);
+    client.create("/a", "one");
+    let watch = WatchFile::watch("/a", "cat; echo; test $TWITCHER_VERSION = 0").key("name", "\"a\"");
+    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    daemon.wait_for_log("outcome=exited(0)");
+    client.set("/a", "two");
+    daemon.wait_for_log("outcome=exited(1)");
+    let look = |daemon: &Daemon| {
+        let history = told(daemon, &["history", "a"]);
+        let outcomes: Vec<&str> =
+            history.lines().skip(1).filter_map(|line| line.split(' ').next_back()).collect();
+        assert_eq!(outcomes, ["exited(1)", "exited(0)"], "{history}");
+        assert_eq!(told(daemon, &["log", "a"]), "two\n");
+        let runs: Value = serde_json::from_str(&told(daemon, &["history", "a", "--json"])).expect("JSON");
+        let first = runs["runs"][1]["run"].as_str().expect("an id").to_owned();
+        assert_eq!(told(daemon, &["log", "a", "--run", &first]), "one\n");
+    };
+    look(&daemon);
+    assert_eq!(daemon.stop().code(), Some(0));
+    daemon.start_again();
+    eventually(DEADLINE, "the history to be read", || ask(&daemon, &["history", "a"]).status.success());
+    look(&daemon);
+}
+
+#[test]
+fn events_are_told_as_they_happen_and_again_to_those_who_come_late() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-events");
+    let client = Client::connect(&zookeeper);
+    client.create("/a", "1");
+    let watch = WatchFile::watch("/a", "echo said").key("name", "\"a\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    daemon.wait_for_log("outcome=exited(0)");
+    let past = eventually(DEADLINE, "the end of the run among the events", || {
+        let past = told(&daemon, &["events"]);
+        if past.contains("\"run-ended\"") { Ok(past) } else { Err(past) }
+    });
+    let events: Vec<Value> = past.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let kinds: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert!(kinds.contains(&"run-started") && kinds.contains(&"run-ended"), "{kinds:?}");
+
+    let mut command = twitcher();
+    command.args([
+        "events",
+        "-f",
+        "--after",
+        &events.last().expect("an event")["id"].to_string(),
+        "--run-dir",
+    ]);
+    let mut follower = command.arg(daemon.run_dir()).stdout(Stdio::piped()).spawn().expect("twitcher");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("a pipe")));
+    // What it is told first may be anything that the daemon does by itself; a run's events come in their order.
+    client.set("/a", "2");
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| last != "run-ended") {
+        let line = lines.next().expect("more events").expect("a line");
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        let kind = event["event"].as_str().unwrap_or_default().to_owned();
+        if kind.starts_with("run-") || kind == "output" {
+            seen.push(kind);
+        }
+    }
+    follower.kill().expect("the end of the follower");
+    follower.wait().expect("the end of the follower");
+    assert_eq!(seen.first().map(String::as_str), Some("run-started"), "{seen:?}");
+}
+
+#[test]
+fn reload_says_what_changed() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-reload");
+    let watch = WatchFile::watch("/a", "true").key("name", "\"a\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    wait_for_state(&daemon, "a", "missing");
+    assert_eq!(told(&daemon, &["reload"]), "1 watches in 1 files\n");
+    daemon.scribble_watch("b.toml", "[[watch]]\n");
+    let (code, _) = refused(&daemon, &["reload"]);
+    assert_eq!(code, Some(3));
+}
+
+#[test]
+fn the_socket_is_the_daemons_own_and_a_stale_one_is_replaced() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-socket");
+    let mut daemon = Daemon::builder(&folder, &zookeeper).start();
+    let socket = daemon.run_dir().join("control.sock");
+    let live = |daemon: &Daemon| {
+        eventually(DEADLINE, "the socket", || {
+            UnixStream::connect(daemon.run_dir().join("control.sock")).is_ok()
+        });
+        assert!(http(daemon, "GET /livez").starts_with("HTTP/1.1 200 "), "{}", daemon.log());
+    };
+    live(&daemon);
+    let metadata = fs::metadata(&socket).expect("the socket");
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    daemon.kill();
+    assert!(socket.exists(), "a daemon that was killed leaves its socket");
+    let (code, why) = refused(&daemon, &["status"]);
+    assert!(code == Some(6) && why.contains("help: is 'twitcher run' up"), "{why}");
+    daemon.start_again();
+    live(&daemon);
+    assert_eq!(daemon.stop().code(), Some(0));
+    eventually(DEADLINE, "the socket to go", || !socket.exists());
+}
+
+#[test]
+fn p5_clients_that_are_silent_many_or_endless_keep_nobody_waiting() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-hostile");
+    let client = Client::connect(&zookeeper);
+    client.create("/a", "1");
+    let journal = Journal::new(&folder, "journal");
+    let watch = WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"");
+    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    journal.expect(&["1"]);
+    let socket = daemon.run_dir().join("control.sock");
+    // More than are let in at once, which say nothing, or half of something, or too much.
+    let silent: Vec<UnixStream> = (0..300)
+        .map(|number| {
+            let mut stream = UnixStream::connect(&socket).expect("a connection");
+            let said: &[u8] = match number % 3 {
+                0 => b"",
+                1 => b"GET /v1/sta",
+                _ => b"POST /v1/reload HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\nx",
+            };
+            let _ = stream.write_all(said);
+            stream
+        })
+        .collect();
+    for number in 2..=10 {
+        client.set("/a", number.to_string());
+        journal.wait_for(number);
+    }
+    // They are let go, and then somebody else is heard.
+    assert!(http(&daemon, "GET /v1/status").contains("\"watches\""));
+    drop(silent);
+    for (request, status) in [
+        ("GET /", "404"),
+        ("GET /v1/watches/x", "404"),
+        ("POST /v1/status", "405"),
+        ("GET /v1/events?after=x", "400"),
+        ("GET /v1/runs/zz/output", "404"),
+        ("NONSENSE", "400"),
+    ] {
+        let answer = http(&daemon, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+    }
+    assert!(http(&daemon, "GET /v1/watches/x").contains("content-type: application/problem+json"));
+    assert!(daemon.is_running());
+}
