@@ -340,7 +340,7 @@ fn the_tests_and_files_that_architecture_names_exist() {
 
 #[test]
 fn no_import_points_forward() {
-    let order = ["config", "watch", "schedule", "run", "record"];
+    let order = ["config", "watch", "schedule", "run", "record", "control"];
     for (place, folder) in order.iter().enumerate() {
         for path in sources(&format!("src/{folder}")) {
             let text = read(&path);
