@@ -8,8 +8,6 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::thread::sleep;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -18,7 +16,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, Uid, chdir, dup2_stderr, dup2_stdout, getppid, setsid};
 use rustix::fs::OFlags;
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid, set_thread_uid};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{
+    Timespec, nanosleep, set_thread_groups, set_thread_res_gid, set_thread_res_uid, set_thread_uid,
+};
 
 use crate::minder::records::OwnRecord;
 use crate::minder::{append, signals};
@@ -80,6 +81,8 @@ pub struct AtHand<'a> {
     pub output: BorrowedFd<'a>,
     /// Where it says what kept it from becoming the program. Closed by the exec.
     pub failures: BorrowedFd<'a>,
+    /// Where it says that it is there, and can be sent signals as a group.
+    pub is_made: BorrowedFd<'a>,
     argv: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
     /// Room for the groups that it has, one more than it should have.
@@ -89,11 +92,11 @@ pub struct AtHand<'a> {
 impl<'a> AtHand<'a> {
     /// For a child that is to become `program`.
     #[must_use]
-    pub fn new(program: &'a Program, [stdin, output, failures]: [BorrowedFd<'a>; 3]) -> Self {
+    pub fn new(program: &'a Program, [stdin, output, failures, is_made]: [BorrowedFd<'a>; 4]) -> Self {
         let groups = program.identity.as_ref().and_then(|identity| identity.groups.as_ref());
         let room = groups.map_or(0, |groups| groups.len() + 1);
         let (argv, envp) = (pointers(&program.argv), pointers(&program.envp));
-        Self { program, stdin, output, failures, argv, envp, groups: vec![0; room] }
+        Self { program, stdin, output, failures, is_made, argv, envp, groups: vec![0; room] }
     }
 }
 
@@ -119,6 +122,8 @@ pub enum Stage {
     Directory,
     /// The program itself.
     Execute,
+    /// The program that the program says is to run it.
+    Interpreter,
 }
 
 /// Why a child could not be started: as it is sent through a pipe to the minder.
@@ -151,6 +156,7 @@ impl Failure {
             6 => Stage::User,
             7 => Stage::Privilege,
             8 => Stage::Directory,
+            10 => Stage::Interpreter,
             _ => Stage::Execute,
         };
         Some(Self { stage, errno })
@@ -184,13 +190,13 @@ impl Failure {
             Stage::Directory => {
                 format!("cannot enter directory {}: {why}", program.directory.to_string_lossy())
             }
+            Stage::Interpreter => {
+                let name = program.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+                format!("cannot execute {name}: its interpreter does not exist")
+            }
             Stage::Execute => {
                 let name = program.argv.first().map(|name| name.to_string_lossy()).unwrap_or_default();
-                let directory = Path::new(OsStr::from_bytes(program.directory.to_bytes()));
                 match errno {
-                    Errno::ENOENT if name.contains('/') && directory.join(&*name).exists() => {
-                        format!("cannot execute {name}: its interpreter does not exist")
-                    }
                     Errno::ENOENT if name.contains('/') => format!("cannot execute {name}: no such file"),
                     Errno::ENOENT => format!("cannot execute {name}: no such command in PATH"),
                     Errno::ENOEXEC => {
@@ -211,19 +217,21 @@ impl Failure {
 pub fn run(child: &mut AtHand) -> ! {
     let failures = child.failures;
     let Err(failure) = become_program(child);
-    let _ = nix::unistd::write(failures, &failure.to_bytes());
+    let _ = rustix::io::write(failures, &failure.to_bytes());
     // SAFETY: ends this process without running what the minder registered to be run at its own exit.
     unsafe { libc::_exit(127) }
 }
 
 fn become_program(child: &mut AtHand) -> Result<std::convert::Infallible, Failure> {
-    let AtHand { program, stdin, output, failures, argv, envp, groups } = child;
+    let AtHand { program, stdin, output, failures, is_made, argv, envp, groups } = child;
     let at = |stage| move |errno| Failure { stage, errno };
     // First, so that one which is to be ended already can be. What is done about all others is the default, as in
     // the minder.
     signals::reset_ignored();
-    signals::unblock_all();
+    signals::unblock_all_but_dumps();
     setsid().map_err(at(Stage::Session))?;
+    // Not before: a signal that is sent to a group which is not there yet is lost.
+    say(*is_made);
     for (from, to) in [(&*stdin, 0), (&*output, 1), (&*output, 2)] {
         // SAFETY: the three standard descriptors are always open here and nobody owns them.
         Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
@@ -231,7 +239,7 @@ fn become_program(child: &mut AtHand) -> Result<std::convert::Infallible, Failur
     // Before anything that may take its time, such as a folder on a server that does not answer: what the
     // minder closes has to be closed. The pipe that tells of a failure is closed by the exec.
     close_all_but(*failures).map_err(at(Stage::Descriptors))?;
-    // Neither is worth more than the run: without them it is only harder to find.
+    // Not worth more than the run: without it, that is only harder to find.
     let _ = program.record.write();
     if getppid() != program.minder {
         // Who looked for what the minder left may have looked before the record was there, and have the
@@ -263,11 +271,26 @@ fn become_program(child: &mut AtHand) -> Result<std::convert::Infallible, Failur
         // What the service manager has given to a daemon that is not root is meant for what it runs.
         None => {}
     }
+    // A change of user has made it what the machine's settings say, for the minder too: nobody is to trace what
+    // shares the minder's memory, nor to find that in a core file. The exec makes it an ordinary one again.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(plain).map_err(at(Stage::Privilege))?;
+    signals::unblock_all();
     if !open_before {
         append_output(program)?;
     }
     chdir(&*program.directory).map_err(at(Stage::Directory))?;
-    Err(Failure { stage: Stage::Execute, errno: execute(&program.candidates, argv, envp) })
+    let errno = execute(&program.candidates, argv, envp);
+    // Only from here can it be told without anybody else having to wait for a file server.
+    let is_there = |name: &CString| {
+        name.to_bytes().contains(&b'/') && rustix::fs::access(&**name, rustix::fs::Access::EXISTS).is_ok()
+    };
+    let has_no_interpreter = errno == Errno::ENOENT && program.argv.first().is_some_and(is_there);
+    Err(Failure { stage: if has_no_interpreter { Stage::Interpreter } else { Stage::Execute }, errno })
+}
+
+/// Makes an eventfd readable.
+pub fn say(event: BorrowedFd) {
+    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
 }
 
 /// Closes every descriptor but the standard ones and `kept`.
@@ -407,7 +430,8 @@ fn execute(candidates: &[CString], argv: &[*const libc::c_char], envp: &[*const 
                 break;
             }
             // Somebody is just writing it, such as a package manager.
-            sleep(BUSY.1);
+            let pause = Timespec { tv_sec: 0, tv_nsec: BUSY.1.subsec_nanos().into() };
+            let _ = nanosleep(&pause);
         }
         match Errno::last() {
             // Not there, or not to be seen: the search goes on, as a shell's does.

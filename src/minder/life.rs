@@ -1,4 +1,4 @@
-//! The life of a run, from its fork to its end: what is done to it, and when it has ended. Pure.
+//! The life of a run, from its start to its end: what is done to it, and when it has ended. Pure.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,10 @@
 //! The minder's loop: waits for its children, their output, the daemon and the time, and acts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,10 +14,11 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Pid, Uid};
 
+use crate::minder::census::{Aim, Census, Found, Look};
 use crate::minder::cgroup::{self, Cgroups};
 use crate::minder::life::{Action, Event, Life};
 use crate::minder::peer::Peer;
-use crate::minder::processes::{self, Process};
+use crate::minder::processes;
 use crate::minder::reap::{peek_dead, reap};
 use crate::minder::records::{Left, Named, Record, Records};
 use crate::minder::run::{Main, Run, wall_ms};
@@ -40,6 +42,7 @@ const MOST_STRANGERS: usize = 8;
 enum Source {
     Listener,
     Children,
+    Census,
     /// A connection, by the number it was given.
     Peer(u64),
     Output(RunId),
@@ -56,6 +59,7 @@ impl Source {
         match self {
             Self::Listener => 0,
             Self::Children => 1,
+            Self::Census => 2,
             Self::Peer(number) => number,
             Self::Output(run) => Self::OUTPUT | run.as_u64(),
             Self::Orphan(run) => Self::ORPHAN | run.as_u64(),
@@ -66,6 +70,7 @@ impl Source {
         match token {
             0 => Self::Listener,
             1 => Self::Children,
+            2 => Self::Census,
             run if run & Self::OUTPUT != 0 => Self::Output(RunId::from_u64(run & !Self::OUTPUT)),
             run if run & Self::ORPHAN != 0 => Self::Orphan(RunId::from_u64(run & !Self::ORPHAN)),
             number => Self::Peer(number),
@@ -99,6 +104,7 @@ pub struct Around {
 pub struct Minder {
     around: Around,
     spawners: Spawners,
+    census: Census,
     epoll: Epoll,
     /// The number of the last connection.
     last_peer: u64,
@@ -128,8 +134,9 @@ impl Minder {
         let minder = Self {
             around,
             spawners: Spawners::default(),
+            census: Census::new()?,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            last_peer: Source::Children.token(),
+            last_peer: Source::Census.token(),
             listener,
             signals,
             daemon: None,
@@ -144,6 +151,7 @@ impl Minder {
         };
         minder.epoll.add(&minder.listener, Source::Listener.event(EpollFlags::EPOLLIN))?;
         minder.epoll.add(&minder.signals, Source::Children.event(EpollFlags::EPOLLIN))?;
+        minder.epoll.add(minder.census.ready(), Source::Census.event(EpollFlags::EPOLLIN))?;
         Ok(minder)
     }
 
@@ -163,6 +171,7 @@ impl Minder {
                 match Source::of(event.data()) {
                     Source::Listener => self.accept(),
                     Source::Children => self.hear_children(),
+                    Source::Census => self.hear_census(),
                     Source::Peer(number) => self.hear_peer(number),
                     Source::Output(run) => self.hear_output(run),
                     Source::Orphan(run) => self.hear_orphan(run),
@@ -203,7 +212,7 @@ impl Minder {
     /// How long nothing happens by itself.
     fn timeout(&self, now: Instant) -> EpollTimeout {
         let mut next = self.runs.values().filter_map(|run| run.wake_at(now)).min();
-        next = next.into_iter().chain(self.sweep_at).min();
+        next = next.into_iter().chain(self.sweep_at).chain(self.census.wake_at(now)).min();
         if self.daemon.is_none() && self.minds_nothing() {
             next = next.into_iter().chain([self.patience]).min();
         }
@@ -424,17 +433,18 @@ impl Minder {
     }
 
     fn hear_each_child(&mut self, now: Instant) {
+        let mains: Vec<(Pid, RunId)> = self.mains.iter().map(|(&pid, &run)| (pid, run)).collect();
+        for (pid, run) in mains {
+            let waits = self.runs.get_mut(&run).and_then(|run| Some(run.life()?.0.waits_for_survivors()));
+            if waits == Some(false)
+                && let Some(dead) = peek_dead(Some(pid))
+            {
+                self.step(run, Event::MainEnded(dead.how.into()), now);
+            }
+        }
         for child in processes::children() {
-            let Some(dead) = peek_dead(Some(child)) else { continue };
-            match self.mains.get(&child) {
-                Some(&run) => {
-                    let waits =
-                        self.runs.get_mut(&run).and_then(|run| Some(run.life()?.0.waits_for_survivors()));
-                    if waits == Some(false) {
-                        self.step(run, Event::MainEnded(dead.how.into()), now);
-                    }
-                }
-                None => drop(reap(child)),
+            if !self.mains.contains_key(&child) && peek_dead(Some(child)).is_some() {
+                let _ = reap(child);
             }
         }
     }
@@ -445,18 +455,18 @@ impl Minder {
         let Some((life, kill_after)) = run.life() else { return };
         match life.step(now, kill_after, event) {
             Action::Nothing => {}
-            Action::Terminate => self.signal(id, &[Signal::SIGTERM, Signal::SIGCONT]),
+            Action::Terminate => self.signal(id, vec![Signal::SIGTERM, Signal::SIGCONT]),
             Action::ReportStuck => {
                 let stuck = Report::Stuck { run: id, watch: run.watch().to_owned() };
                 self.tell(&stuck, &[]);
             }
             Action::Kill => {
-                self.signal(id, &[Signal::SIGKILL]);
+                self.signal(id, vec![Signal::SIGKILL]);
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.look_again_soon(now);
                 }
             }
-            Action::LookForSurvivors => self.look_for_survivors(id, now),
+            Action::LookForSurvivors => self.look_for_survivors(id),
             Action::Finish(ending) => self.finish(id, ending, now),
             Action::KillAndFinish(ending) => {
                 run.signal_group(Signal::SIGKILL);
@@ -465,58 +475,77 @@ impl Minder {
         }
     }
 
-    /// What of a run is alive, but for its main process.
-    fn rest_of(&self, run: &Run) -> Vec<Process> {
-        let Some(main) = run.main() else { return Vec::new() };
-        let pid = run.pid().unwrap_or(self.pid());
-        let mut rest = match main {
-            Main::Child { .. } => processes::of_run(run.id, pid, None, |process| {
-                process.parent == self.around.this.pid
-                    && !self.mains.contains_key(&Pid::from_raw(process.pid))
-            }),
-            // Where the children of another minder went when it died depends on what was above it.
-            Main::Orphan { named, .. } => processes::of_run(run.id, pid, Some(named.start_time), |_| true),
-        };
-        for found in run.cgroup().into_iter().flat_map(|cgroup| cgroup::processes(cgroup)) {
-            if found != pid.as_raw()
-                && rest.iter().all(|known| known.pid != found)
-                && let Some(process) = processes::look_up(found).filter(|process| !process.is_zombie)
-            {
-                rest.push(process);
-            }
-        }
-        rest
+    /// Sends signals to all of a run: first it is found out what that is, since the end of one process takes away
+    /// the signs of who came from it.
+    fn signal(&mut self, id: RunId, signals: Vec<Signal>) {
+        self.look(id, Aim::Signal(signals));
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.around.this.pid)
-    }
-
-    fn signal(&self, id: RunId, signals: &[Signal]) {
-        let Some(run) = self.runs.get(&id) else { return };
-        // Before any is sent, since the end of one takes away the signs of who came from it.
-        let rest = self.rest_of(run);
-        for &signal in signals {
-            run.signal_group(signal);
-            // Those of the group get it twice, which no standard signal can tell from once.
-            rest.iter().for_each(|process| processes::signal_process(process, signal));
-            if signal == Signal::SIGKILL {
-                run.cgroup().into_iter().for_each(|cgroup| cgroup::kill(cgroup));
-            }
-        }
-    }
-
-    fn look_for_survivors(&mut self, id: RunId, now: Instant) {
-        let Some(run) = self.runs.get(&id) else { return };
-        if self.rest_of(run).is_empty() {
-            return self.step(id, Event::Empty, now);
-        }
+    /// What was being forked while the others were killed is killed when it is found.
+    fn look_for_survivors(&mut self, id: RunId) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        run.look_again_later(now);
-        if matches!(run.life(), Some((Life::Killed { .. }, _))) {
-            // What was being forked while the others were killed.
-            self.signal(id, &[Signal::SIGKILL]);
+        let is_killed = matches!(run.life(), Some((Life::Killed { .. }, _)));
+        if run.begin_to_look() {
+            self.look(id, Aim::Survivors(if is_killed { vec![Signal::SIGKILL] } else { Vec::new() }));
         }
+    }
+
+    fn look(&mut self, id: RunId, aim: Aim) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let (main, started, strays) = match run.main() {
+            // Only what came to this process when its parent died says nothing of where it came from.
+            Some(Main::Child { pid, .. }) => {
+                let known: HashSet<Pid> = self.mains.keys().copied().collect();
+                (*pid, None, Some((self.around.this.pid, Arc::new(known))))
+            }
+            // Where the children of another minder went when it died depends on what was above it.
+            Some(Main::Orphan { named, .. }) => (Pid::from_raw(named.pid), Some(named.start_time), None),
+            None => return,
+        };
+        let cgroup = run.cgroup().cloned();
+        self.census.look(Look { run: id, main, started, strays, cgroup, aim });
+    }
+
+    fn hear_census(&mut self) {
+        let now = Instant::now();
+        for Found { run: id, aim, is_any } in self.census.found() {
+            match aim {
+                Aim::Signal(signals) => {
+                    let Some(run) = self.runs.get(&id) else { continue };
+                    for signal in signals {
+                        // Those of the group get it twice, which no standard signal can tell from once.
+                        run.signal_group(signal);
+                        if signal == Signal::SIGKILL {
+                            run.cgroup().into_iter().for_each(|cgroup| cgroup::kill(cgroup));
+                        }
+                    }
+                }
+                Aim::Survivors(signals) => {
+                    let Some(run) = self.runs.get_mut(&id) else { continue };
+                    run.end_of_look();
+                    if !is_any {
+                        self.step(id, Event::Empty, now);
+                        continue;
+                    }
+                    run.look_again_later(now);
+                    if !signals.is_empty() {
+                        run.signal_group(Signal::SIGKILL);
+                        run.cgroup().into_iter().for_each(|cgroup| cgroup::kill(cgroup));
+                    }
+                }
+            }
+        }
+    }
+
+    fn watch_over_census(&mut self, now: Instant) {
+        let message = match self.census.watch_over(now) {
+            None => return,
+            Some(Ok(pid)) => format!(
+                "process {pid} does not let itself be looked at in /proc, as one that waits for a file server; if it belongs to a run that is ended, it may be left"
+            ),
+            Some(Err(error)) => format!("cannot look for the processes of runs: {error}; trying again"),
+        };
+        self.tell(&Report::Trouble { message }, &[]);
     }
 
     /// Nothing but the records tells who comes after this process what goes on: the daemon's people should
@@ -565,6 +594,7 @@ impl Minder {
             let left = self.around.cgroups.as_ref().is_some_and(Cgroups::sweep);
             self.sweep_at = left.then(|| now + SWEEP);
         }
+        self.watch_over_census(now);
         let due = |run: &Run| run.wake_at(now).is_some_and(|at| at <= now);
         let due: Vec<RunId> = self.runs.values().filter(|run| due(run)).map(|run| run.id).collect();
         for id in due {

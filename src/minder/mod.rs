@@ -6,6 +6,7 @@
 //! its children could send one.
 
 pub mod append;
+mod census;
 pub mod cgroup;
 pub mod child;
 pub mod life;
@@ -28,7 +29,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use nix::sys::prctl::{set_child_subreaper, set_name};
+use nix::sys::prctl::{set_child_subreaper, set_dumpable, set_name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -58,7 +59,9 @@ pub fn run(folder: &Path) -> io::Result<()> {
     // Here and not in each child: to ask for it takes as long as all else that a child sheds. Where there is no
     // privilege to lower it, it is kept.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
-    // A child takes two descriptors here. Its own limit is set when it starts.
+    // What a child could be made to dump until its exec is this process' memory.
+    set_dumpable(false)?;
+    // A child takes two descriptors here, and until its exec four more. Its own limit is set when it starts.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
@@ -100,8 +103,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Ends of children come through the descriptor. What else could end or stop this process stays blocked, in its
-/// threads too, also the signals of faults: a fault of its own ends it all the same, but its children may send
+/// Ends of children come through the descriptor. What else could end or stop this process stays blocked or without
+/// effect, in its threads too, also the signals of faults: a fault of its own ends it all the same, but its children may send
 /// them. Blocked and not ignored: a child then has nothing to undo but that.
 fn heed_only_children() -> io::Result<SignalFd> {
     signals::reset_all();

@@ -32,9 +32,14 @@ pub struct Process {
     /// Whether it has ended and waits for its parent to take note, or is about to: it executes nothing any more,
     /// but its descriptors may be closed before it shows as a zombie.
     pub is_zombie: bool,
+    /// Whether the first of its threads has ended or is about to: it has let go of its descriptors.
+    pub is_leaving: bool,
     /// When it was started, in clock ticks since the machine was: with `pid` it names a process for good.
     pub start_time: u64,
 }
+
+/// What each process of a run has in its environment, before the run's id.
+const MARK: &str = "TWITCHER_RUN_ID=";
 
 /// How much of an environment is looked at. A process may make its own as large as it likes.
 const ENVIRONMENT: u64 = 256 << 10;
@@ -53,9 +58,11 @@ pub fn parse_stat(line: &str) -> Option<Process> {
     // The first of its threads may have ended without the others.
     let only_thread = number(20)? <= 1;
     let is_exiting = fields.get(9 - 3)?.parse::<u32>().ok()? & PF_EXITING != 0;
+    let is_leaving = is_exiting || matches!(*fields.first()?, "Z" | "X" | "x");
     Some(Process {
         pid: pid.parse().ok()?,
-        is_zombie: only_thread && (is_exiting || matches!(*fields.first()?, "Z" | "X" | "x")),
+        is_zombie: only_thread && is_leaving,
+        is_leaving,
         parent: number(4)?,
         group: number(5)?,
         session: number(6)?,
@@ -90,32 +97,43 @@ pub fn children() -> Vec<Pid> {
 
 fn all_below(parent: i32) -> Vec<Pid> {
     let mine = |process: &Process| process.parent == parent;
-    all().into_iter().filter(mine).map(|process| Pid::from_raw(process.pid)).collect()
+    Table::read(|_| true).0.into_iter().filter(mine).map(|process| Pid::from_raw(process.pid)).collect()
 }
 
-/// Every process that can be seen.
-fn all() -> Vec<Process> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(look_up).collect()
+/// Every process that could be seen at one time.
+#[derive(Debug)]
+pub struct Table(Vec<Process>);
+
+impl Table {
+    /// Looks at each process that `may_look` allows. It is asked just before each, since a look may take as long as
+    /// the process likes.
+    pub fn read(mut may_look: impl FnMut(i32) -> bool) -> Self {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Self(pids.filter(|&pid| may_look(pid)).filter_map(look_up).collect())
+    }
+
+    /// What of a run is alive, but for its main process: the rest of its process group, and what left it.
+    /// `started`: when the main process was, where nothing keeps its number from becoming another's. `is_orphan`
+    /// tells of a process whether it came from the run although its parent says nothing of where it came from.
+    #[must_use]
+    pub fn of_run(
+        &self,
+        main: Pid,
+        started: Option<u64>,
+        is_orphan: impl FnMut(&Process) -> bool,
+    ) -> Vec<Process> {
+        select(&self.0, main.as_raw(), started, is_orphan)
+    }
 }
 
-/// What of a run is alive, but for its main process: the rest of its process group, and what left it. `started`:
-/// when the main process was, where nothing keeps its number from becoming another's. `may_be_orphan` tells of a
-/// process whether its parent says nothing of where it came from.
+/// The run whose id a process was started with, as far as its environment says.
 #[must_use]
-pub fn of_run(
-    run: RunId,
-    main: Pid,
-    started: Option<u64>,
-    may_be_orphan: impl Fn(&Process) -> bool,
-) -> Vec<Process> {
-    let marker = format!("TWITCHER_RUN_ID={run}");
-    let carries_id = |process: &Process| {
-        let environment = start_of(&format!("/proc/{}/environ", process.pid), ENVIRONMENT);
-        environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes())
-    };
-    select(&all(), main.as_raw(), started, |process| may_be_orphan(process) && carries_id(process))
+pub fn mark_of(pid: i32) -> Option<RunId> {
+    let environment = start_of(&format!("/proc/{pid}/environ"), ENVIRONMENT);
+    let mut variables = environment.split(|&byte| byte == 0);
+    let mark = variables.find_map(|variable| variable.strip_prefix(MARK.as_bytes()))?;
+    std::str::from_utf8(mark).ok()?.parse().ok()
 }
 
 /// The first bytes of a file, at most so many; none where it cannot be read.
@@ -133,7 +151,7 @@ fn select(
     processes: &[Process],
     main: i32,
     started: Option<u64>,
-    is_orphan: impl Fn(&Process) -> bool,
+    mut is_orphan: impl FnMut(&Process) -> bool,
 ) -> Vec<Process> {
     let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
     for process in processes {
@@ -217,7 +235,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, group: i32, session: i32) -> Process {
-        Process { pid, parent, group, session, is_zombie: false, start_time: 1 }
+        Process { pid, parent, group, session, is_zombie: false, is_leaving: false, start_time: 1 }
     }
 
     #[test]
@@ -227,10 +245,13 @@ mod tests {
         assert_eq!(read, Process { start_time: 987_654, ..process(4242, 1, 4240, 4200) });
         let with = |state: &str, flags: &str, threads: &str| {
             let line = line.replace(") S ", &format!(") {state} ")).replace("4194560", flags);
-            parse_stat(&line.replace("20 0 1 0", &format!("20 0 {threads} 0"))).unwrap().is_zombie
+            let read = parse_stat(&line.replace("20 0 1 0", &format!("20 0 {threads} 0"))).unwrap();
+            (read.is_zombie, read.is_leaving)
         };
-        assert!(with("Z", "4194560", "1") && with("R", "4194564", "1") && !with("S", "4194560", "1"));
-        assert!(!with("Z", "4194564", "2"), "the first of several threads has ended");
+        assert_eq!(with("Z", "4194560", "1"), (true, true));
+        assert_eq!(with("R", "4194564", "1"), (true, true));
+        assert_eq!(with("S", "4194560", "1"), (false, false));
+        assert_eq!(with("Z", "4194564", "2"), (false, true), "the first of several threads has ended");
         assert!(parse_stat("4242 (sh) Z 1").is_none());
         assert!(parse_stat("").is_none());
     }

@@ -66,6 +66,13 @@ impl Named {
     pub fn find(self) -> Option<Process> {
         look_up(self.pid).filter(|found| found.start_time == self.start_time && !found.is_zombie)
     }
+
+    /// Whether it is a minder that still minds. Its first thread does; once that has let go of its descriptors, which
+    /// is how a daemon learns of its end, the others may take a while to follow.
+    #[must_use]
+    pub fn is_minding(self) -> bool {
+        look_up(self.pid).is_some_and(|found| found.start_time == self.start_time && !found.is_leaving)
+    }
 }
 
 /// What was found of a run whose minder is gone.
@@ -187,12 +194,14 @@ impl Records {
                 Some(_) | None => continue,
             };
             match read {
-                Some(Left::Started(record, _)) if record.minder.find().is_some() => {}
+                Some(Left::Started(record, _)) if record.minder.is_minding() => {}
                 Some(read) => left.push(read),
                 None => drop(fs::remove_file(path)),
             }
         }
-        left.sort_by_key(Left::run);
+        // A minder that was killed while it left an end may have left the start too.
+        left.sort_by_key(|left| (left.run(), matches!(left, Left::Started(..))));
+        left.dedup_by_key(|left| left.run());
         left
     }
 }
@@ -381,7 +390,12 @@ mod tests {
             };
             records.leave(&end, &Output::default()).unwrap();
         }
-        let found: Vec<u64> = records.left().iter().map(|left| left.run().as_u64()).collect();
+        // The end counts, where there is a start as well.
+        let gone = Named { start_time: 0, ..Named::this().unwrap() };
+        records.take_over(&record(gone), gone, gone).unwrap();
+        let left = records.left();
+        assert!(left.iter().all(|left| matches!(left, Left::Ended(..))), "{left:?}");
+        let found: Vec<u64> = left.iter().map(|left| left.run().as_u64()).collect();
         assert_eq!(found, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 

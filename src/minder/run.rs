@@ -53,7 +53,13 @@ pub struct Run {
 #[derive(Debug)]
 enum State {
     /// Its main process has not been reaped.
-    Alive { main: Main, life: Life, recheck: Option<(Instant, Duration)> },
+    Alive {
+        main: Main,
+        life: Life,
+        recheck: Option<(Instant, Duration)>,
+        /// Survivors are being looked for.
+        is_looked_for: bool,
+    },
     /// It has ended. `linger_until`: when its output is no longer waited for.
     Ended { end: Box<End>, linger_until: Instant, noted: bool },
 }
@@ -103,7 +109,7 @@ impl Run {
     pub fn alive(record: Record, spawned: Spawned, now: Instant) -> Self {
         let life = Life::begin(now, record.timeout_ms.map(Duration::from_millis));
         let main = Main::Child { pid: spawned.pid, failure: Box::new(spawned.failure) };
-        let state = State::Alive { main, life, recheck: None };
+        let state = State::Alive { main, life, recheck: None, is_looked_for: false };
         Self { pipe: spawned.output.map(File::from), ..Self::new(record, state, now) }
     }
 
@@ -127,6 +133,7 @@ impl Run {
             main: Main::Orphan { named, handle },
             life: Life::begin(now, timeout),
             recheck: None,
+            is_looked_for: false,
         };
         let started = now.checked_sub(age).unwrap_or(now);
         Self { started, was_left: true, ..Self::new(record, state, now) }
@@ -338,6 +345,21 @@ impl Run {
         self.pipe.is_none()
     }
 
+    /// Survivors are being looked for from now on; `false`: they are already.
+    pub fn begin_to_look(&mut self) -> bool {
+        match &mut self.state {
+            State::Alive { is_looked_for, .. } => !std::mem::replace(is_looked_for, true),
+            State::Ended { .. } => false,
+        }
+    }
+
+    /// Survivors were looked for.
+    pub fn end_of_look(&mut self) {
+        if let State::Alive { is_looked_for, .. } = &mut self.state {
+            *is_looked_for = false;
+        }
+    }
+
     /// Survivors were found: when to look again.
     pub fn look_again_later(&mut self, now: Instant) {
         if let State::Alive { recheck, .. } = &mut self.state {
@@ -358,8 +380,9 @@ impl Run {
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let held_back = self.output.held_back_until(now);
         let own = match &self.state {
-            State::Alive { life, recheck, .. } => {
-                let recheck = recheck.filter(|_| life.waits_for_survivors()).map(|(at, _)| at);
+            State::Alive { life, recheck, is_looked_for, .. } => {
+                let recheck =
+                    recheck.filter(|_| life.waits_for_survivors() && !is_looked_for).map(|(at, _)| at);
                 life.wake_at().into_iter().chain(recheck).min()
             }
             State::Ended { linger_until, .. } => self.pipe.is_some().then_some(*linger_until),

@@ -3,11 +3,11 @@
 //! A child shares the minder's memory until its exec, since to copy that takes longer than all else that a start
 //! is. Meanwhile the thread that made it stands still, in the kernel, and may do so for long: the working
 //! directory or the program may be on a server that does not answer. So it is never the minder's loop that
-//! makes a child, but a thread that has nothing else to do; there are as many of them as ever stood still at once.
+//! makes a child, but a thread that has nothing else to do; as many of them as stand still, and a few that wait.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,9 @@ const CHILD_STACK: usize = 256 << 10;
 
 /// Below a child's stack, so that one which outgrows it ends and writes into nothing.
 const GUARD: usize = 64 << 10;
+
+/// How many threads wait for the next process to make. More are started as they are wanted, and end.
+const MOST_IDLE: usize = 4;
 
 /// The threads that make processes.
 #[derive(Debug, Default)]
@@ -78,7 +81,11 @@ impl Spawners {
             for order in orders {
                 make(&order, &stack);
                 drop(order);
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(this.clone());
+                let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+                if idle.len() >= MOST_IDLE {
+                    return;
+                }
+                idle.push(this.clone());
             }
         })?;
         Ok(sender)
@@ -89,42 +96,28 @@ fn errno_of(error: io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw)
 }
 
-/// What a new process is told.
-struct Child<'a> {
-    at_hand: AtHand<'a>,
-    is_made: BorrowedFd<'a>,
-}
-
 /// Makes the process, and stands still until it has become its program or has ended.
 fn make(order: &Order, stack: &ChildStack) {
-    let mut child = Child {
-        at_hand: AtHand::new(&order.program, order.descriptors.each_ref().map(AsFd::as_fd)),
-        is_made: order.is_made.as_fd(),
-    };
+    let [stdin, output, failures] = order.descriptors.each_ref().map(AsFd::as_fd);
+    let mut child = AtHand::new(&order.program, [stdin, output, failures, order.is_made.as_fd()]);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
-    // SAFETY: the child runs on a stack of its own. It shares this memory, but what it uses of it, it has to
-    // itself: this thread stands still until the child no longer does, and no other knows of `child`. It never
-    // returns from `begin`. The kernel writes the number of the process to `made`, which outlives the call,
-    // before the process runs.
+    // SAFETY: the child runs on a stack of its own and never returns from `begin`. It shares this memory: `child` no
+    // other thread knows of, the program nobody writes to, and what belongs to this thread, such as `errno`, is not
+    // used meanwhile, since this thread stands still until the child no longer shares anything; only a SIGKILL of the
+    // whole process ends that earlier, and then nothing of it runs any more. The kernel writes the number of the
+    // process to `made`, which outlives the call, before the process runs.
     let made = unsafe {
         libc::clone(begin, stack.top(), flags, (&raw mut child).cast::<c_void>(), order.made.as_ptr())
     };
-    if made < 0 {
-        order.made.store(-(Errno::last() as i32), Ordering::Release);
-    }
-    // Also after the child has said so itself: it may have been killed before it could.
-    say_made(order.is_made.as_fd());
+    // Where it is there, this is what the kernel has written already.
+    order.made.store(if made < 0 { -(Errno::last() as i32) } else { made }, Ordering::Release);
+    // Also after the child has said so itself: it may have ended before it could.
+    child::say(order.is_made.as_fd());
 }
 
 extern "C" fn begin(child: *mut c_void) -> libc::c_int {
-    // SAFETY: it is the `Child` of `make`, which stands still.
-    let child = unsafe { &mut *child.cast::<Child>() };
-    say_made(child.is_made);
-    child::run(&mut child.at_hand)
-}
-
-fn say_made(is_made: BorrowedFd) {
-    let _ = rustix::io::write(is_made, &1u64.to_ne_bytes());
+    // SAFETY: it is the `AtHand` of `make`, which stands still.
+    child::run(unsafe { &mut *child.cast::<AtHand>() })
 }
 
 /// Memory for the stack of a process that is being made.

@@ -178,7 +178,7 @@ impl Minders {
             let _ = outlets.happenings.send(adopted).await;
         }
         let mut backlog: Vec<_> = std::mem::take(&mut self.backlog).into();
-        // Whichever minder has told of them first, the last run of a watch is heard of last.
+        // Whichever minder has told of them first, of what is known by now the last run of a watch is heard of last.
         backlog.sort_by_key(|(_, heard)| turn(heard));
         for (link, heard) in backlog {
             self.take_in(link, heard, &outlets).await;
