@@ -74,7 +74,7 @@ async fn log(happening: &Happening) {
         Happening::Stuck { run, watch } => {
             error!(watch, %run, "the run does not end by SIGKILL: it waits in the kernel; no other one starts beside it");
         }
-        Happening::Ended { end, about } => log_end(end, about),
+        Happening::Ended { end, about, .. } => log_end(end, about),
     }
 }
 
