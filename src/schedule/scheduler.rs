@@ -12,7 +12,7 @@ use crate::config::spec::{WatchName, WatchSpec};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
-use crate::watch::update::{Notice, Update};
+use crate::watch::update::{Event, Notice, Update};
 
 /// How many orders may wait to be taken before no more notices are read.
 const ORDERS_AHEAD: usize = 256;
@@ -29,6 +29,22 @@ pub struct Scheduler {
     timers: BTreeSet<(Instant, WatchName)>,
     ids: RunIds,
     orders: VecDeque<Order>,
+    /// Where the fate of updates is told, for those who want to know. Nobody is waited for.
+    fates: Option<mpsc::Sender<Fate>>,
+}
+
+/// What became of an update when it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// Of which watch.
+    pub watch: WatchName,
+    /// What happened to the znode.
+    pub event: Event,
+    /// Of the state that was seen.
+    pub mzxid: i64,
+    /// Whether it will be run: with the zxid of an older one that waited and will not be, since this one is
+    /// newer; or why it will not.
+    pub is_accepted: Result<Option<i64>, Reason>,
 }
 
 #[derive(Debug)]
@@ -70,7 +86,14 @@ impl Scheduler {
             timers: BTreeSet::new(),
             ids: RunIds::after(runs.iter().map(|left| left.run)),
             orders: VecDeque::new(),
+            fates: None,
         }
+    }
+
+    /// Has it tell what becomes of each update that it sees.
+    #[must_use]
+    pub fn telling(self, fates: mpsc::Sender<Fate>) -> Self {
+        Self { fates: Some(fates), ..self }
     }
 
     /// Works until both of its inputs are closed or nobody takes its orders any more.
@@ -178,9 +201,21 @@ impl Scheduler {
 
     fn hear_update(&mut self, name: &WatchName, update: Update, now: Instant) {
         let Some(entry) = self.watches.get_mut(name) else { return };
-        let (event, zxid) = (update.event, update.version.mzxid);
-        let zxid = format_args!("{zxid:#x}");
-        match entry.watch.step(now, Input::Updated(update)) {
+        let (event, mzxid) = (update.event, update.version.mzxid);
+        let zxid = format_args!("{mzxid:#x}");
+        let decision = entry.watch.step(now, Input::Updated(update));
+        if let Some(fates) = &self.fates
+            && let Some(is_accepted) = match &decision {
+                Decision::Accepted { instead_of, .. } => Some(Ok(*instead_of)),
+                Decision::Dropped(why) => Some(Err(*why)),
+                Decision::Nothing | Decision::Start { .. } | Decision::Retry { .. } | Decision::Stopped => {
+                    None
+                }
+            }
+        {
+            let _ = fates.try_send(Fate { watch: name.clone(), event, mzxid, is_accepted });
+        }
+        match decision {
             Decision::Accepted { instead_of, notify } => {
                 match instead_of {
                     Some(older) => {
