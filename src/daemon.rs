@@ -1,6 +1,7 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
 mod run_dir;
+mod telling;
 
 use std::io;
 use std::path::PathBuf;
@@ -16,10 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::run_dir::RunDir;
+use self::telling::{Problems, tell_connection, tell_fates};
 use crate::config::loader::{self, ReloadRequest};
 use crate::config::settings::Settings;
-use crate::record::journal;
+use crate::record::history::History;
+use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
+use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
@@ -37,6 +41,9 @@ const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 
 /// How many messages may wait between two of the pieces.
 const AHEAD: usize = 64;
+
+/// How many updates may wait to be told of. The scheduler does not wait; what does not fit is not told.
+const FATES_AHEAD: usize = 1_024;
 
 /// Why the daemon did not start, or ended without having been asked to.
 #[derive(Debug, Error)]
@@ -98,6 +105,8 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
     let (ended_in, ended) = mpsc::channel(AHEAD);
     let (happenings_in, happenings) = mpsc::channel(AHEAD);
     let (kept_in, kept) = mpsc::unbounded_channel();
+    let (teller, tidings) = events::teller();
+    let (_reader, asked) = reader::reader();
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -106,8 +115,11 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
         slow_rescan: SLOW_RESCAN,
     };
     parts.add("loader", loader::run(options, reload_requests, reloads_in, stop.clone()));
+    let reload_teller = teller.clone();
     parts.add("loader", async move {
+        let mut problems = Problems::default();
         while let Some(reload) = reloads.recv().await {
+            problems.tell(&reload, &reload_teller);
             if changes_in.send(reload.changes).await.is_err() {
                 return;
             }
@@ -122,10 +134,16 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
     parts.add("watch hub", hub::run(options, changes, notices_in, reports, stop.clone()));
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
+    let (fates_in, fates) = mpsc::channel(FATES_AHEAD);
+    let scheduler = scheduler.telling(fates_in);
+    parts.add_passing(tell_fates(fates, teller.clone()));
+    parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
-    parts.add("journal", journal::keep(happenings, ledger, kept_in));
+    let inlets = Inlets { happenings, tidings, requests: asked };
+    let history = History::new(daemon.state_dir.clone());
+    parts.add("journal", journal::keep(inlets, ledger, history, kept_in));
     parts.add_passing(announce_readiness(readings, stop.clone()));
 
     loop {
