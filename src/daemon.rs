@@ -1,25 +1,33 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
 mod run_dir;
+mod telling;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::sys::signal::SigSet;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use self::run_dir::RunDir;
+use self::telling::{Problems, tell_connection, tell_fates};
 use crate::config::loader::{self, ReloadRequest};
 use crate::config::settings::Settings;
-use crate::record::journal;
+use crate::control;
+use crate::control::desk::{About, Desk};
+use crate::record::history::History;
+use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
+use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
@@ -37,6 +45,9 @@ const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 
 /// How many messages may wait between two of the pieces.
 const AHEAD: usize = 64;
+
+/// How many updates may wait to be told of. The scheduler does not wait; what does not fit is not told.
+const FATES_AHEAD: usize = 1_024;
 
 /// Why the daemon did not start, or ended without having been asked to.
 #[derive(Debug, Error)]
@@ -100,6 +111,9 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
     let (kept_in, kept) = mpsc::unbounded_channel();
     let (hub_asks_in, hub_asks) = mpsc::channel(AHEAD);
     let (scheduler_asks_in, scheduler_asks) = mpsc::channel(AHEAD);
+    let (teller, tidings) = events::teller();
+    let (records, asked) = reader::reader();
+    let (problems_in, problems) = watch::channel(Vec::new());
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -108,8 +122,12 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
         slow_rescan: SLOW_RESCAN,
     };
     parts.add("loader", loader::run(options, reload_requests, reloads_in, stop.clone()));
+    let reload_teller = teller.clone();
     parts.add("loader", async move {
+        let mut problems = Problems::default();
         while let Some(reload) = reloads.recv().await {
+            problems.tell(&reload, &reload_teller);
+            problems_in.send_replace(reload.problems);
             if changes_in.send(reload.changes).await.is_err() {
                 return;
             }
@@ -124,10 +142,33 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
     parts.add("watch hub", hub::run(options, changes, hub_asks, notices_in, reports, stop.clone()));
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
+    let (fates_in, fates) = mpsc::channel(FATES_AHEAD);
+    let scheduler = scheduler.telling(fates_in);
+    parts.add_passing(tell_fates(fates, teller.clone()));
+    parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
-    parts.add("journal", journal::keep(happenings, ledger, kept_in));
+    let inlets = Inlets { happenings, tidings, requests: asked };
+    let history = History::new(daemon.state_dir.clone());
+    parts.add("journal", journal::keep(inlets, ledger, history, kept_in));
+    let desk = Desk {
+        about: About {
+            host: daemon.hostname.clone(),
+            servers: settings.zookeeper.servers.clone(),
+            started: Timestamp::now(),
+        },
+        hub: hub_asks_in,
+        scheduler: scheduler_asks_in,
+        loader: requests.clone(),
+        readings: readings.clone(),
+        problems,
+        records,
+        last_fire: Arc::default(),
+    };
+    // What it is for is done without it as well.
+    let control = control::server::start(&daemon.run_dir, desk, stop.clone())
+        .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
     parts.add_passing(announce_readiness(readings, stop.clone()));
 
     loop {
@@ -151,6 +192,10 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
     tokio::select! {
         () = parts.all_ended() => {}
         name = signals.next_stop() => warn!("stopping at once: {name} again"),
+    }
+    if let Ok(control) = control {
+        // It has been told to stop, and waits for nobody.
+        let _ = control.join();
     }
     info!("stopped");
     Ok(())

@@ -33,7 +33,8 @@ pub async fn events(args: &EventsArgs, mut out: impl Write) -> Result<u8, AskErr
     let follow = if args.follow { "" } else { "&past" };
     let path = format!("/v1/events?after={}{follow}", args.after);
     let mut failed = None;
-    let followed = args.daemon.client().follow(&path, |name, data| {
+    let client = args.daemon.client();
+    let followed = client.follow(&path, |name, data| {
         let line = match name {
             None => data.to_owned(),
             Some(name) => {

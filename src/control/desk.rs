@@ -99,7 +99,8 @@ impl Desk {
             .iter()
             .filter_map(|stand: &Stand| {
                 let znode = znodes.remove(&stand.name).unwrap_or(ZnodeState::Unknown);
-                let last = last.remove(&stand.name);
+                let last = last.remove(&stand.name).and_then(|runs| runs.ended);
+                let last = last.map(Arc::unwrap_or_clone);
                 Some(describe(stand, stand.spec.as_deref()?, znode, connection, last, now))
             })
             .collect();

@@ -1,135 +1,165 @@
-//! Runs, in the log: a line for a start, a line for an end, and a line for each line that a child prints; and
-//! in the ledger, where they end well.
+//! Takes note of all that happens: in the log, in the events, in the history, and where a run ends well in the
+//! ledger; and answers those who ask. The only one who knows what runs and what ran.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
-use tracing::{error, info, warn};
+use tokio::sync::oneshot;
 
+use crate::record::events::{Events, Tidings, What};
+use crate::record::history::{History, Question};
 use crate::record::ledger::{Ledger, Line, Writer};
-use crate::record::line::OUTPUT;
+use crate::record::reader::Request;
+use crate::record::run_log::log;
+use crate::record::run_record::timestamp;
+use crate::record::runs::{Left, Runs};
 use crate::run::happening::Happening;
-use crate::run::protocol::{About, Dropped};
-use crate::schedule::order::{Ended, Outcome, RunId};
+use crate::schedule::order::RunId;
 
-/// How many lines of output are logged at once. In between others get their turn on the one thread: to write
-/// a line may take as long as to start a run.
-const LINES_AT_ONCE: usize = 64;
+/// What the journal is told and asked.
+#[derive(Debug)]
+pub struct Inlets {
+    /// What becomes of runs. It works until there is no more of it.
+    pub happenings: mpsc::Receiver<Happening>,
+    /// What the daemon's other parts see.
+    pub tidings: Tidings,
+    /// What others want to know.
+    pub requests: mpsc::Receiver<Request>,
+}
 
 /// Takes note of what happens until nobody tells any more. Runs that have ended and that nothing more is to
 /// be noted of go to `kept`, which has no bound so that this and whoever tells cannot wait for each other; what
 /// is in it is a number for each run that has ended just now.
-pub async fn keep(
-    mut happenings: mpsc::Receiver<Happening>,
-    ledger: Ledger,
-    kept: mpsc::UnboundedSender<RunId>,
-) {
-    let mut ledger = Writer::new(ledger);
+pub async fn keep(inlets: Inlets, ledger: Ledger, history: History, kept: mpsc::UnboundedSender<RunId>) {
+    let Inlets { mut happenings, mut tidings, mut requests } = inlets;
+    let mut journal = Journal::new(ledger, history, kept);
     let mut telling = true;
-    while telling || !ledger.is_idle() {
-        let runs = tokio::select! {
+    while telling || !journal.is_idle() {
+        tokio::select! {
             happening = happenings.recv(), if telling => match happening {
                 Some(happening) => {
                     log(&happening).await;
-                    note(happening, &mut ledger)
+                    journal.note(happening, SystemTime::now());
                 }
                 None => {
                     telling = false;
-                    Vec::new()
+                    journal.history.hurry();
                 }
             },
-            runs = ledger.written() => runs,
-        };
-        for run in runs {
-            // Nobody minds it any more, if nobody listens.
-            let _ = kept.send(run);
-        }
-    }
-}
-
-/// The runs that there is nothing to write of.
-fn note(happening: Happening, ledger: &mut Writer) -> Vec<RunId> {
-    let Happening::Ended { end, .. } = happening else { return Vec::new() };
-    if !end.outcome.is_success() {
-        return vec![end.run];
-    }
-    ledger.note(end.run, Line { watch: end.watch, applied: end.given, at: SystemTime::now() });
-    Vec::new()
-}
-
-async fn log(happening: &Happening) {
-    match happening {
-        Happening::Started { run, about, pid } => {
-            let About { watch, znode: _, event, version, attempt } = about;
-            let zxid = format_args!("{:#x}", version.mzxid);
-            info!(%watch, %run, pid, %event, zxid, attempt, "run started");
-        }
-        Happening::Adopted { run, about, pid } => {
-            info!(watch = %about.watch, %run, pid, "run goes on since before the daemon started");
-        }
-        Happening::Output { run, watch, lines, dropped } => {
-            log_output(*run, watch, lines, *dropped).await;
-        }
-        Happening::Stuck { run, watch } => {
-            error!(watch, %run, "the run does not end by SIGKILL: it waits in the kernel; no other one starts beside it");
-        }
-        Happening::Ended { end, about } => log_end(end, about),
-    }
-}
-
-async fn log_output(run: RunId, watch: &str, lines: &[u8], dropped: Dropped) {
-    if dropped != Dropped::default() {
-        warn!(watch, %run, lines = dropped.lines, bytes = dropped.bytes, "output that is not logged, since there was too much of it");
-    }
-    // What a child prints must not pass for a line of the daemon's, nor steer the terminal of who reads it.
-    for (number, line) in lines.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        if number % LINES_AT_ONCE == LINES_AT_ONCE - 1 {
-            yield_now().await;
-        }
-        let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
-        info!(target: OUTPUT, watch, %run, "{}", Printable(&line));
-    }
-}
-
-fn log_end(end: &Ended, about: &About) {
-    let Ended { run, watch, outcome, lasted, .. } = end;
-    let zxid = format_args!("{:#x}", about.version.mzxid);
-    let attempt = about.attempt;
-    match outcome {
-        Outcome::Exited(0) => info!(%watch, %run, %outcome, ?lasted, zxid, attempt, "run ended"),
-        Outcome::Exited(_)
-        | Outcome::Signaled(_)
-        | Outcome::TimedOut
-        | Outcome::SpawnFailed(_)
-        | Outcome::Lost => {
-            warn!(%watch, %run, %outcome, ?lasted, zxid, attempt, "run failed");
-        }
-    }
-}
-
-/// A text with its control characters, the tabulator apart, as Rust would write them in a string.
-struct Printable<'a>(&'a str);
-
-impl std::fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for character in self.0.chars() {
-            if character.is_control() && character != '\t' {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                write!(f, "{character}")?;
+            Some(what) = tidings.next() => journal.hear(what, tidings.take_missing(), SystemTime::now()),
+            Some(request) = requests.recv(), if journal.history.takes_questions() => journal.answer(request),
+            runs = journal.ledger.written() => runs.into_iter().for_each(|run| journal.settle(run)),
+            done = journal.history.worked() => {
+                journal.runs.find(done.found);
+                done.runs.into_iter().for_each(|run| journal.settle(run));
             }
         }
-        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+#[derive(Debug)]
+struct Journal {
+    ledger: Writer,
+    history: History,
+    events: Events,
+    runs: Runs,
+    /// The runs that have ended, and how many have yet to take note of it for good.
+    owed: HashMap<RunId, usize>,
+    kept: mpsc::UnboundedSender<RunId>,
+}
 
-    #[test]
-    fn what_a_child_prints_cannot_steer_a_terminal() {
-        assert_eq!(Printable("a\u{1b}[2Jb\tc\r\0é").to_string(), "a\\u{1b}[2Jb\tc\\r\\u{0}é");
+impl Journal {
+    fn new(ledger: Ledger, history: History, kept: mpsc::UnboundedSender<RunId>) -> Self {
+        Self {
+            ledger: Writer::new(ledger),
+            history,
+            events: Events::new(SystemTime::now()),
+            runs: Runs::default(),
+            owed: HashMap::new(),
+            kept,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.ledger.is_idle() && self.history.is_idle()
+    }
+
+    fn note(&mut self, happening: Happening, now: SystemTime) {
+        match happening {
+            Happening::Started { run, about, pid } => {
+                if let Some(run) = self.runs.begin(run, &about, Some(pid), Some(timestamp(now))) {
+                    self.events.tell(What::RunStarted { run }, now);
+                }
+            }
+            Happening::Adopted { run, about, pid } => {
+                if let Some(run) = self.runs.begin(run, &about, pid, None) {
+                    self.events.tell(What::RunAdopted { run }, now);
+                }
+            }
+            Happening::Output { run, watch, lines, dropped } => {
+                self.runs.print(run, &lines, dropped);
+                if let Ok(watch) = watch.as_str().try_into() {
+                    self.events.tell_output(run, &watch, &lines, dropped, now);
+                }
+            }
+            Happening::Stuck { run, watch } => {
+                if let Ok(watch) = watch.as_str().try_into() {
+                    self.events.tell(What::RunStuck { run, watch }, now);
+                }
+            }
+            Happening::Ended { end, about, pid, started, output } => {
+                let left = Left { pid, started: started.map(timestamp), output };
+                let (record, output) = self.runs.end(&end, &about, left, timestamp(now));
+                self.events.tell(What::RunEnded { run: Arc::clone(&record) }, now);
+                self.history.note(record, output);
+                let is_success = end.outcome.is_success();
+                self.owed.insert(end.run, 1 + usize::from(is_success));
+                if is_success {
+                    self.ledger.note(end.run, Line { watch: end.watch, applied: end.given, at: now });
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, what: What, missing: u64, now: SystemTime) {
+        self.events.tell(what, now);
+        if missing > 0 {
+            self.events.tell(What::EventsMissing { count: missing }, now);
+        }
+    }
+
+    /// One of those who take note of an end for good has done so.
+    fn settle(&mut self, run: RunId) {
+        match self.owed.get_mut(&run) {
+            Some(owed) if *owed > 1 => *owed -= 1,
+            _ => {
+                self.owed.remove(&run);
+                // Nobody minds it any more, if nobody listens.
+                let _ = self.kept.send(run);
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        // Who has asked may have gone.
+        match request {
+            Request::Runs(watch, reply) => {
+                let running = self.runs.running(&watch);
+                self.history.ask(Question::Runs { watch, running, reply });
+            }
+            Request::LastRuns(reply) => drop(reply.send(self.runs.last())),
+            Request::Output(run, reply) => {
+                let (answer, output) = oneshot::channel();
+                let live = self.events.subscribe();
+                match self.runs.output(run) {
+                    Some(output) => drop(answer.send(Some(output))),
+                    None => self.history.ask(Question::Output { run, reply: answer }),
+                }
+                let _ = reply.send((output, live));
+            }
+            Request::Follow(since, reply) => drop(reply.send(self.events.follow(since))),
+        }
     }
 }

@@ -1,7 +1,15 @@
-//! What is kept of what happened: the log, and the ledger of what was applied. Decides nothing.
+//! What is kept of what happened: the log, the ledger of what was applied, the history of what ran, and the
+//! events. Decides nothing.
 
+pub mod events;
+pub mod history;
 pub mod journal;
 pub mod ledger;
 mod line;
 pub mod log;
+pub mod reader;
+mod run_log;
+pub mod run_record;
+mod runs;
+mod text;
 pub mod writer;

@@ -1,5 +1,7 @@
 //! What becomes of runs, for those who keep a record of it.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use crate::run::protocol::{About, Dropped};
@@ -50,5 +52,11 @@ pub enum Happening {
         end: Ended,
         /// Of what.
         about: About,
+        /// Of its main process; `None` where it never had one, or nobody knows.
+        pid: Option<i32>,
+        /// When it was started; `None` where it never was, or nobody knows.
+        started: Option<SystemTime>,
+        /// The last that it printed, as far as it was kept.
+        output: Bytes,
     },
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -367,7 +367,8 @@ impl Minders {
             self.runs.remove(&run);
             let (outcome, lasted) = (Outcome::SpawnFailed(why), Duration::ZERO);
             let given = given(&about);
-            tell_end(Ended { run, watch, given, outcome, usage: None, lasted }, about, outlets).await;
+            let end = Ended { run, watch, given, outcome, usage: None, lasted };
+            tell_end(end, about, Traces::default(), outlets).await;
         }
     }
 
@@ -394,7 +395,7 @@ impl Minders {
             Report::Output { run, watch, dropped } => {
                 Some(Happening::Output { run, watch, lines: payload, dropped })
             }
-            Report::Ended(end) => return self.hear_end(link, *end, outlets).await,
+            Report::Ended(end) => return self.hear_end(link, *end, payload, outlets).await,
             Report::Trouble { message } => {
                 warn!("the minder says: {message}");
                 None
@@ -406,12 +407,12 @@ impl Minders {
         }
     }
 
-    async fn hear_end(&mut self, link: u64, end: End, outlets: &Outlets) {
+    async fn hear_end(&mut self, link: u64, end: End, output: Bytes, outlets: &Outlets) {
         // Until a record is kept of it, the minder is the only one who knows.
         self.ended.insert(end.run, link);
         // Told twice, when a connection was made anew in between: known once.
         if self.runs.remove(&end.run).is_some() {
-            self.tell_minded_end(end, outlets).await;
+            self.tell_minded_end(end, output, outlets).await;
         } else {
             self.note(end.run).await;
         }
@@ -423,7 +424,7 @@ impl Minders {
         }
     }
 
-    async fn tell_minded_end(&self, end: End, outlets: &Outlets) {
+    async fn tell_minded_end(&self, end: End, output: Bytes, outlets: &Outlets) {
         let Ok(watch) = WatchName::try_from(end.about.watch.as_str()) else { return };
         let outcome = match end.ending {
             Ending::Exited(status) => Outcome::Exited(status),
@@ -434,8 +435,10 @@ impl Minders {
         };
         let lasted = Duration::from_micros(end.lasted_us);
         let given = given(&end.about);
-        tell_end(Ended { run: end.run, watch, given, outcome, usage: end.usage, lasted }, end.about, outlets)
-            .await;
+        let started = UNIX_EPOCH.checked_add(Duration::from_millis(end.started_ms));
+        let traces = Traces { pid: end.pid, started, output };
+        let ended = Ended { run: end.run, watch, given, outcome, usage: end.usage, lasted };
+        tell_end(ended, end.about, traces, outlets).await;
     }
 
     /// A minder is gone. Another one takes the orders that it would have, and looks for what it left.
@@ -502,7 +505,8 @@ impl Minders {
                     let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
                     let (given, outcome, lasted) = (given(&known.about), Outcome::Lost, Duration::ZERO);
                     let end = Ended { run, watch, given, outcome, usage: None, lasted };
-                    tell_end(end, known.about, outlets).await;
+                    let traces = Traces { pid: known.pid, ..Traces::default() };
+                    tell_end(end, known.about, traces, outlets).await;
                 }
             }
         }
@@ -533,8 +537,18 @@ fn given(about: &About) -> Applied {
     Applied { znode: about.znode.clone(), version: about.version }
 }
 
-async fn tell_end(end: Ended, about: About, outlets: &Outlets) {
-    let _ = outlets.happenings.send(Happening::Ended { end: end.clone(), about }).await;
+/// What is left of a run that is of no account to who decides.
+#[derive(Debug, Default)]
+struct Traces {
+    pid: Option<i32>,
+    started: Option<SystemTime>,
+    output: Bytes,
+}
+
+async fn tell_end(end: Ended, about: About, traces: Traces, outlets: &Outlets) {
+    let Traces { pid, started, output } = traces;
+    let happening = Happening::Ended { end: end.clone(), about, pid, started, output };
+    let _ = outlets.happenings.send(happening).await;
     let _ = outlets.ended.send(end).await;
 }
 

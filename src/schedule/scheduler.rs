@@ -13,7 +13,7 @@ use crate::schedule::ask::{Ask, Awaited, NotRun, Stand};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
-use crate::watch::update::{FireId, Notice, Unfit, Update};
+use crate::watch::update::{Event, FireId, Notice, Unfit, Update};
 
 /// How many orders may wait to be taken before no more notices are read.
 const ORDERS_AHEAD: usize = 256;
@@ -32,6 +32,22 @@ pub struct Scheduler {
     orders: VecDeque<Order>,
     /// Who wants to know what becomes of a run that was asked for and that nothing was heard of yet.
     awaited: HashMap<FireId, Awaited>,
+    /// Where the fate of updates is told, for those who want to know. Nobody is waited for.
+    fates: Option<mpsc::Sender<Fate>>,
+}
+
+/// What became of an update when it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// Of which watch.
+    pub watch: WatchName,
+    /// What happened to the znode.
+    pub event: Event,
+    /// Of the state that was seen.
+    pub mzxid: i64,
+    /// Whether it will be run: with the zxid of an older one that waited and will not be, since this one is
+    /// newer; or why it will not.
+    pub is_accepted: Result<Option<i64>, Reason>,
 }
 
 #[derive(Debug)]
@@ -86,7 +102,14 @@ impl Scheduler {
             ids: RunIds::after(runs.iter().map(|left| left.run)),
             orders: VecDeque::new(),
             awaited: HashMap::new(),
+            fates: None,
         }
+    }
+
+    /// Has it tell what becomes of each update that it sees.
+    #[must_use]
+    pub fn telling(self, fates: mpsc::Sender<Fate>) -> Self {
+        Self { fates: Some(fates), ..self }
     }
 
     /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay.
@@ -215,9 +238,23 @@ impl Scheduler {
 
     fn hear_update(&mut self, name: &WatchName, update: Update, now: Instant) {
         let Some(entry) = self.watches.get_mut(name) else { return };
-        let (event, zxid) = (update.event, update.version.mzxid);
-        let zxid = format_args!("{zxid:#x}");
-        match entry.watch.step(now, Input::Updated(update)) {
+        let (event, mzxid) = (update.event, update.version.mzxid);
+        let zxid = format_args!("{mzxid:#x}");
+        let decision = entry.watch.step(now, Input::Updated(update));
+        if let Some(fates) = &self.fates
+            && let Some(is_accepted) = match &decision {
+                Decision::Accepted { instead_of, .. } => Some(Ok(*instead_of)),
+                Decision::Dropped(why) => Some(Err(*why)),
+                Decision::Nothing
+                | Decision::Fired { .. }
+                | Decision::Start { .. }
+                | Decision::Retry { .. }
+                | Decision::Stopped => None,
+            }
+        {
+            let _ = fates.try_send(Fate { watch: name.clone(), event, mzxid, is_accepted });
+        }
+        match decision {
             Decision::Accepted { instead_of, notify } => {
                 match instead_of {
                     Some(older) => {
@@ -246,6 +283,7 @@ impl Scheduler {
 
     fn hear_fire(&mut self, name: &WatchName, fire: FireId, update: Result<Update, Unfit>, now: Instant) {
         let Some(Awaited { accepted, ended }) = self.awaited.remove(&fire) else { return };
+        let fired = update.as_ref().ok().map(|update| (update.event, update.version.mzxid));
         let decision = match (update, self.watches.get_mut(name)) {
             (Ok(update), Some(entry)) => Ok((entry.watch.step(now, Input::Fired(update)), entry)),
             (Ok(_), None) => Err(Unfit::Unwatched),
@@ -255,6 +293,9 @@ impl Scheduler {
         let _ = match decision {
             Ok((Decision::Fired { number, notify }, entry)) => {
                 info!(watch = %name, "fired by hand");
+                if let (Some(fates), Some((event, mzxid))) = (&self.fates, fired) {
+                    let _ = fates.try_send(Fate { watch: name.clone(), event, mzxid, is_accepted: Ok(None) });
+                }
                 entry.waiting.push(Waiting { number, run: None, ended });
                 if let Some((signal, runs)) = notify {
                     self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));

@@ -13,6 +13,7 @@ mod standing;
 mod state;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -152,6 +153,16 @@ pub enum Reason {
     OnLoad,
     /// `on_delete` is `ignore` and the znode went away.
     OnDelete,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Discarded => "a run goes on and run_mode is DISCARD",
+            Self::OnLoad => "it was the first look, and run_on_load does not ask for a run",
+            Self::OnDelete => "the znode went away and on_delete is ignore",
+        })
+    }
 }
 
 impl Watch {

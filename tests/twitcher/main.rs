@@ -34,6 +34,7 @@ mod outage;
 mod output;
 mod poke;
 mod privileges;
+mod record;
 mod resources;
 mod restarting;
 mod run_modes;

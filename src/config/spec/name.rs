@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The name of a watch, unique on the host. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct WatchName(Arc<str>);
 
 /// Why a text is not the name of a watch.
@@ -45,6 +47,20 @@ impl TryFrom<&str> for WatchName {
             Some(c) => Err(NameError::Character(c)),
             None => Ok(Self(text.into())),
         }
+    }
+}
+
+impl TryFrom<String> for WatchName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.as_str().try_into()
+    }
+}
+
+impl From<WatchName> for String {
+    fn from(name: WatchName) -> Self {
+        name.as_str().to_owned()
     }
 }
 

@@ -1,0 +1,337 @@
+//! The runs that have ended, kept on disk for those who ask later, and read from there for them. All that a
+//! disk may take its time for is done on a blocking thread, one thing after the other.
+//!
+//! A disk that is full, or takes nothing for another reason, costs only history: it is said once, tried again,
+//! and what has come together meanwhile has a bound.
+
+mod shelf;
+mod store;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use self::shelf::RUNS;
+pub use self::store::LastEnded;
+use self::store::Store;
+use crate::config::spec::WatchName;
+use crate::record::run_record::RunRecord;
+use crate::schedule::order::RunId;
+
+/// How much of a run's output is kept, in bytes: as much as the minder hands on.
+pub const OUTPUT_BYTES: usize = 64 << 10;
+
+/// How long the ends of runs are collected before they are written together.
+const COLLECT: Duration = Duration::from_millis(50);
+
+/// How long after a write that failed the next one is tried.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// How many runs may wait to be written, and with how much output in bytes; of more, the first is given up.
+const MOST_WAITING: usize = 1_000;
+const MOST_OUTPUT_WAITING: usize = 16 << 20;
+
+/// How many questions may wait to be answered.
+const MOST_QUESTIONS: usize = 64;
+
+/// What a run has printed last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// At most 64 KiB, as it was printed: cut anywhere, and of any encoding. Of a run that goes on, the lines
+    /// that were passed on so far.
+    pub text: Bytes,
+    /// Whether it has printed more before that, or in between.
+    pub is_truncated: bool,
+    /// Whether it goes on, so that there may be more to come.
+    pub is_running: bool,
+}
+
+/// What is to be read from the disk.
+#[derive(Debug)]
+pub enum Question {
+    /// The runs of a watch.
+    Runs {
+        /// Which watch.
+        watch: WatchName,
+        /// Those that go on.
+        running: Vec<Arc<RunRecord>>,
+        /// Told all of them, the newest first.
+        reply: oneshot::Sender<Vec<RunRecord>>,
+    },
+    /// What a run has printed last.
+    Output {
+        /// Which run.
+        run: RunId,
+        /// Told it; `None` where it is not known, or no longer.
+        reply: oneshot::Sender<Option<Output>>,
+    },
+}
+
+/// A run that has ended and is not on disk yet.
+#[derive(Debug, Clone)]
+struct Entry {
+    record: Arc<RunRecord>,
+    output: Bytes,
+    /// Whether it was tried and the disk has refused it.
+    is_tried: bool,
+}
+
+/// What came of some work.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// The runs that there is no more to do for: also those that the disk refuses, since nobody could wait
+    /// for that.
+    pub runs: Vec<RunId>,
+    /// What was found on the disk, once, when it could be looked at.
+    pub found: LastEnded,
+}
+
+/// The history with a worker of its own.
+#[derive(Debug)]
+pub struct History {
+    state_dir: PathBuf,
+    /// `None`: it could not be opened yet, or the worker has it.
+    store: Option<Store>,
+    /// What is to be written, the first first.
+    waiting: VecDeque<Entry>,
+    questions: Vec<Question>,
+    /// When what waits is written; `None`: there is nothing.
+    due: Option<Instant>,
+    working: Option<JoinHandle<Work>>,
+    failed: bool,
+    given_up: u64,
+}
+
+/// What the worker is given, and gives back.
+#[derive(Debug)]
+struct Work {
+    state_dir: PathBuf,
+    store: Option<Store>,
+    /// Whether this was a try to write: else it only answers questions.
+    is_try: bool,
+    to_write: Vec<Entry>,
+    /// What will not be written now, to answer questions with.
+    unwritten: Vec<Entry>,
+    questions: Vec<Question>,
+    found: LastEnded,
+    written: io::Result<()>,
+    /// Those of `to_write` that are on disk.
+    runs: Vec<RunId>,
+}
+
+impl History {
+    /// The one in `state_dir`, which is looked at soon.
+    #[must_use]
+    pub fn new(state_dir: PathBuf) -> Self {
+        Self {
+            state_dir,
+            store: None,
+            waiting: VecDeque::new(),
+            questions: Vec::new(),
+            due: Some(Instant::now()),
+            working: None,
+            failed: false,
+            given_up: 0,
+        }
+    }
+
+    /// Takes note of a run that has ended, with the last of what it has printed.
+    pub fn note(&mut self, record: Arc<RunRecord>, output: Bytes) {
+        self.waiting.push_back(Entry { record, output, is_tried: false });
+        self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+    }
+
+    /// Whether another question may be asked now.
+    #[must_use]
+    pub fn takes_questions(&self) -> bool {
+        self.questions.len() < MOST_QUESTIONS
+    }
+
+    /// Has something read, after all that was noted before.
+    pub fn ask(&mut self, question: Question) {
+        self.questions.push(question);
+    }
+
+    /// Whether all that was noted is on disk, or could not be written.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.working.is_none() && self.waiting.iter().all(|entry| entry.is_tried)
+    }
+
+    /// Writes what waits without waiting for more: nothing will come.
+    pub fn hurry(&mut self) {
+        if !self.is_idle() {
+            self.due = Some(Instant::now());
+        }
+    }
+
+    /// Does what is to be done, and returns what came of it. Waits for ever where there is nothing. May be
+    /// cancelled.
+    pub async fn worked(&mut self) -> Done {
+        loop {
+            let Some(working) = &mut self.working else {
+                match self.due {
+                    _ if !self.questions.is_empty() => {}
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+                self.begin();
+                continue;
+            };
+            let worked = working.await;
+            self.working = None;
+            match worked {
+                Ok(work) => return self.look_at(work),
+                Err(error) => {
+                    // What it was to write is gone with it.
+                    error!("the history's worker ended: {error}; this is a bug");
+                    self.due = Some(Instant::now() + TRY_AGAIN);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        // Where the disk has refused the last, it is not asked with every question.
+        let is_try = !self.failed || self.due.is_some_and(|due| due <= Instant::now());
+        let (to_write, unwritten) = if is_try {
+            self.due = None;
+            (self.waiting.drain(..).collect(), Vec::new())
+        } else {
+            (Vec::new(), self.waiting.iter().cloned().collect())
+        };
+        let mut work = Work {
+            state_dir: self.state_dir.clone(),
+            store: self.store.take(),
+            is_try,
+            to_write,
+            unwritten,
+            questions: std::mem::take(&mut self.questions),
+            found: LastEnded::new(),
+            written: Ok(()),
+            runs: Vec::new(),
+        };
+        self.working = Some(tokio::task::spawn_blocking(move || {
+            work.do_it(SystemTime::now());
+            work
+        }));
+    }
+
+    fn look_at(&mut self, work: Work) -> Done {
+        let Work { store, is_try, to_write, found, written, mut runs, .. } = work;
+        self.store = store;
+        runs.extend(to_write.iter().filter(|entry| !entry.is_tried).map(|entry| entry.record.run));
+        for entry in to_write.into_iter().rev() {
+            self.waiting.push_front(Entry { is_tried: true, ..entry });
+        }
+        self.give_up_beyond(MOST_WAITING, MOST_OUTPUT_WAITING);
+        match written {
+            _ if !is_try => {}
+            Ok(()) => {
+                if std::mem::take(&mut self.failed) {
+                    info!(missing = std::mem::take(&mut self.given_up), "the history is written again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    let folder = self.state_dir.join("history");
+                    error!("cannot write the history {}: {error}; trying again", folder.display());
+                }
+                self.due = Some(Instant::now() + TRY_AGAIN);
+            }
+        }
+        Done { runs, found }
+    }
+
+    /// Gives up the first of what waits where that is too much.
+    fn give_up_beyond(&mut self, runs: usize, output: usize) {
+        let mut bytes: usize = self.waiting.iter().map(|entry| entry.output.len()).sum();
+        while (self.waiting.len() > runs || bytes > output)
+            && self.waiting.front().is_some_and(|first| first.is_tried)
+            && let Some(first) = self.waiting.pop_front()
+        {
+            bytes -= first.output.len();
+            self.given_up += 1;
+        }
+    }
+}
+
+impl Work {
+    fn do_it(&mut self, now: SystemTime) {
+        self.written = self.write(now);
+        for question in std::mem::take(&mut self.questions) {
+            // Who has asked may have gone.
+            match question {
+                Question::Runs { watch, running, reply } => drop(reply.send(self.runs(&watch, running))),
+                Question::Output { run, reply } => drop(reply.send(self.output(run))),
+            }
+        }
+    }
+
+    fn write(&mut self, now: SystemTime) -> io::Result<()> {
+        let store = match &mut self.store {
+            Some(store) => store,
+            None => {
+                let (store, found) = Store::open(&self.state_dir)?;
+                self.found = found;
+                self.store.insert(store)
+            }
+        };
+        if self.to_write.is_empty() {
+            return Ok(());
+        }
+        store.check_room()?;
+        let mut written = Ok(());
+        let mut refused = Vec::new();
+        for entry in self.to_write.drain(..) {
+            match store.add(&entry.record, &entry.output, now) {
+                Ok(()) => self.runs.push(entry.record.run),
+                // Another watch's folder may be in order.
+                Err(error) => {
+                    written = Err(error);
+                    refused.push(entry);
+                }
+            }
+        }
+        self.to_write = refused;
+        written
+    }
+
+    /// What is not on disk.
+    fn not_written(&self) -> impl Iterator<Item = &Entry> {
+        self.to_write.iter().chain(&self.unwritten)
+    }
+
+    fn runs(&self, watch: &WatchName, running: Vec<Arc<RunRecord>>) -> Vec<RunRecord> {
+        let on_disk = self.store.as_ref().and_then(|store| store.runs(watch).ok()).unwrap_or_default();
+        let waiting = self.not_written().map(|entry| &entry.record).filter(|record| record.watch == *watch);
+        let mut ended: Vec<RunRecord> = on_disk;
+        ended.extend(waiting.map(|record| RunRecord::clone(record)));
+        ended.drain(..ended.len().saturating_sub(RUNS));
+        let running = running.into_iter().map(Arc::unwrap_or_clone);
+        // What has ended since it was asked is among both.
+        let mut runs: HashMap<RunId, RunRecord> = running.map(|record| (record.run, record)).collect();
+        runs.extend(ended.into_iter().map(|record| (record.run, record)));
+        let mut runs: Vec<RunRecord> = runs.into_values().collect();
+        runs.sort_unstable_by_key(|record| (record.is_running(), record.run));
+        runs.reverse();
+        runs
+    }
+
+    fn output(&self, run: RunId) -> Option<Output> {
+        if let Some(entry) = self.not_written().find(|entry| entry.record.run == run) {
+            let is_truncated = entry.record.end.as_ref().is_some_and(|end| end.output_truncated);
+            return Some(Output { text: entry.output.clone(), is_truncated, is_running: false });
+        }
+        let (text, is_truncated) = self.store.as_ref()?.output(run)?;
+        Some(Output { text: text.into(), is_truncated, is_running: false })
+    }
+}

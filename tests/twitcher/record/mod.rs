@@ -1,0 +1,3 @@
+//! What is kept of what ran.
+
+mod history;
