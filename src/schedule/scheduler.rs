@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -29,22 +29,39 @@ pub struct Scheduler {
     timers: BTreeSet<(Instant, WatchName)>,
     ids: RunIds,
     orders: VecDeque<Order>,
-    /// Where the fate of updates is told, for those who want to know. Nobody is waited for.
-    fates: Option<mpsc::Sender<Fate>>,
+    /// Where what is decided is told. Nobody is waited for.
+    news: Option<mpsc::Sender<News>>,
 }
 
-/// What became of an update when it was seen.
+/// Something that was decided, for those who want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fate {
-    /// Of which watch.
-    pub watch: WatchName,
-    /// What happened to the znode.
-    pub event: Event,
-    /// Of the state that was seen.
-    pub mzxid: i64,
-    /// Whether it will be run: with the zxid of an older one that waited and will not be, since this one is
-    /// newer; or why it will not.
-    pub is_accepted: Result<Option<i64>, Reason>,
+pub enum News {
+    /// An update was seen.
+    Seen {
+        /// Of which watch.
+        watch: WatchName,
+        /// What happened to the znode.
+        event: Event,
+        /// Of the state that was seen.
+        mzxid: i64,
+        /// Whether it will be run: with the zxid of an older one that waited and will not be, since this one
+        /// is newer; or why it will not.
+        accepted: Result<Option<i64>, Reason>,
+    },
+    /// A run failed, and its update is tried again.
+    Retry {
+        /// Of which watch.
+        watch: WatchName,
+        /// After this time.
+        after: Duration,
+        /// As this attempt.
+        attempt: u32,
+    },
+    /// The last attempt failed, and the watch runs nothing until it is resumed or its definition changes.
+    Stopped {
+        /// Which watch.
+        watch: WatchName,
+    },
 }
 
 #[derive(Debug)]
@@ -86,14 +103,20 @@ impl Scheduler {
             timers: BTreeSet::new(),
             ids: RunIds::after(runs.iter().map(|left| left.run)),
             orders: VecDeque::new(),
-            fates: None,
+            news: None,
         }
     }
 
-    /// Has it tell what becomes of each update that it sees.
+    /// Has it tell what it decides about updates and failures.
     #[must_use]
-    pub fn telling(self, fates: mpsc::Sender<Fate>) -> Self {
-        Self { fates: Some(fates), ..self }
+    pub fn telling(self, news: mpsc::Sender<News>) -> Self {
+        Self { news: Some(news), ..self }
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(to) = &self.news {
+            let _ = to.try_send(news);
+        }
     }
 
     /// Works until both of its inputs are closed or nobody takes its orders any more.
@@ -142,9 +165,11 @@ impl Scheduler {
         match entry.watch.step(now, input) {
             Decision::Retry { after, attempt } => {
                 info!(watch = %end.watch, ?after, attempt, "the same update will be tried again");
+                self.tell(News::Retry { watch: end.watch.clone(), after, attempt });
             }
             Decision::Stopped => {
                 warn!(watch = %end.watch, "stopped: the last attempt failed and on_failure is stop");
+                self.tell(News::Stopped { watch: end.watch.clone() });
             }
             Decision::Nothing | Decision::Accepted { .. } | Decision::Dropped(_) | Decision::Start { .. } => {
             }
@@ -203,19 +228,7 @@ impl Scheduler {
         let Some(entry) = self.watches.get_mut(name) else { return };
         let (event, mzxid) = (update.event, update.version.mzxid);
         let zxid = format_args!("{mzxid:#x}");
-        let decision = entry.watch.step(now, Input::Updated(update));
-        if let Some(fates) = &self.fates
-            && let Some(is_accepted) = match &decision {
-                Decision::Accepted { instead_of, .. } => Some(Ok(*instead_of)),
-                Decision::Dropped(why) => Some(Err(*why)),
-                Decision::Nothing | Decision::Start { .. } | Decision::Retry { .. } | Decision::Stopped => {
-                    None
-                }
-            }
-        {
-            let _ = fates.try_send(Fate { watch: name.clone(), event, mzxid, is_accepted });
-        }
-        match decision {
+        let accepted = match entry.watch.step(now, Input::Updated(update)) {
             Decision::Accepted { instead_of, notify } => {
                 match instead_of {
                     Some(older) => {
@@ -227,15 +240,22 @@ impl Scheduler {
                 if let Some((signal, runs)) = notify {
                     self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
                 }
+                Ok(instead_of)
             }
-            Decision::Dropped(Reason::Discarded) => {
-                info!(watch = %name, %event, zxid, "update discarded: a run goes on and run_mode is DISCARD");
+            Decision::Dropped(why) => {
+                match why {
+                    Reason::Discarded => {
+                        info!(watch = %name, %event, zxid, "update discarded: a run goes on and run_mode is DISCARD");
+                    }
+                    Reason::OnLoad | Reason::OnDelete => {
+                        debug!(watch = %name, %event, zxid, ?why, "update is not run");
+                    }
+                }
+                Err(why)
             }
-            Decision::Dropped(why @ (Reason::OnLoad | Reason::OnDelete)) => {
-                debug!(watch = %name, %event, zxid, ?why, "update is not run");
-            }
-            Decision::Nothing | Decision::Start { .. } | Decision::Retry { .. } | Decision::Stopped => {}
-        }
+            Decision::Nothing | Decision::Start { .. } | Decision::Retry { .. } | Decision::Stopped => return,
+        };
+        self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted });
     }
 
     /// After each step of a watch: it is put in the line, or woken later, or forgotten, as it came to be.

@@ -16,6 +16,7 @@ struct Rig {
     notices: mpsc::Sender<Notice>,
     ended: mpsc::Sender<Ended>,
     orders: mpsc::Receiver<Order>,
+    news: mpsc::Receiver<News>,
     scheduler: JoinHandle<()>,
 }
 
@@ -24,9 +25,10 @@ impl Rig {
         let (notices, notices_out) = mpsc::channel(8);
         let (ended, ended_out) = mpsc::channel(8);
         let (orders_in, orders) = mpsc::channel(8);
-        let scheduler = Scheduler::new("host".into(), 8, heritage);
+        let (news_in, news) = mpsc::channel(8);
+        let scheduler = Scheduler::new("host".into(), 8, heritage).telling(news_in);
         let scheduler = tokio::spawn(scheduler.run(notices_out, ended_out, orders_in));
-        Self { notices, ended, orders, scheduler }
+        Self { notices, ended, orders, news, scheduler }
     }
 
     async fn define(&self, keys: &str) {
@@ -44,7 +46,11 @@ impl Rig {
     }
 
     async fn end(&self, run: RunId, mzxid: i64) {
-        let (given, outcome) = (applied(mzxid), Outcome::Exited(0));
+        self.end_with(Outcome::Exited(0), run, mzxid).await;
+    }
+
+    async fn end_with(&self, outcome: Outcome, run: RunId, mzxid: i64) {
+        let given = applied(mzxid);
         let (watch, lasted) = ("a".try_into().unwrap(), Duration::ZERO);
         self.ended.send(Ended { run, watch, given, outcome, usage: None, lasted }).await.unwrap();
     }
@@ -116,4 +122,26 @@ async fn p3_what_was_applied_of_the_contents_says_nothing_of_the_children() {
     rig.define("run_on_load = false\nwatch_type = 'children'").await;
     rig.look(7).await;
     assert!(rig.ordered().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_decided_is_told_to_those_who_want_to_know() {
+    let mut rig = Rig::new(Heritage::default());
+    let watch: WatchName = "a".try_into().unwrap();
+    rig.define("retries = 1\non_failure = 'stop'").await;
+    rig.look(6).await;
+    for attempt in 1..=2 {
+        let Some(Order::Start { run, attempt: ordered, .. }) = rig.orders.recv().await else {
+            panic!("an order")
+        };
+        assert_eq!(ordered, attempt);
+        rig.end_with(Outcome::Exited(1), run, 6).await;
+    }
+    rig.define("run_on_load = false").await;
+    rig.look(6).await;
+    let seen = |mzxid, accepted| News::Seen { watch: watch.clone(), event: Event::Loaded, mzxid, accepted };
+    assert_eq!(rig.news.recv().await, Some(seen(6, Ok(None))));
+    assert!(matches!(rig.news.recv().await, Some(News::Retry { attempt: 2, .. })));
+    assert_eq!(rig.news.recv().await, Some(News::Stopped { watch: watch.clone() }));
+    assert_eq!(rig.news.recv().await, Some(seen(6, Err(Reason::OnLoad))));
 }
