@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::run_dir::RunDir;
-use self::telling::{Problems, tell_connection, tell_fates};
+use self::telling::{Problems, tell_connection, tell_news};
 use crate::config::loader::{self, ReloadRequest};
 use crate::config::settings::Settings;
 use crate::control;
@@ -46,8 +46,8 @@ const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 /// How many messages may wait between two of the pieces.
 const AHEAD: usize = 64;
 
-/// How many updates may wait to be told of. The scheduler does not wait; what does not fit is not told.
-const FATES_AHEAD: usize = 1_024;
+/// How much that the scheduler has decided may wait to be told. It does not wait; what does not fit is not told.
+const NEWS_AHEAD: usize = 1_024;
 
 /// Why the daemon did not start, or ended without having been asked to.
 #[derive(Debug, Error)]
@@ -142,9 +142,9 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
     parts.add("watch hub", hub::run(options, changes, hub_asks, notices_in, reports, stop.clone()));
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
-    let (fates_in, fates) = mpsc::channel(FATES_AHEAD);
-    let scheduler = scheduler.telling(fates_in);
-    parts.add_passing(tell_fates(fates, teller.clone()));
+    let (news_in, news) = mpsc::channel(NEWS_AHEAD);
+    let scheduler = scheduler.telling(news_in);
+    parts.add_passing(tell_news(news, teller.clone()));
     parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };

@@ -1,19 +1,21 @@
 //! What the daemon's parts see, told as events: who sees it does not know that there are any.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::Reload;
 use crate::record::events::{Teller, What};
-use crate::schedule::scheduler::Fate;
+use crate::schedule::scheduler::News;
 use crate::watch::connection::Connection;
 
 /// What is wrong with files, as it was told last.
 #[derive(Debug, Default)]
 pub struct Problems {
     told: HashSet<String>,
+    files: HashSet<PathBuf>,
 }
 
 impl Problems {
@@ -23,8 +25,9 @@ impl Problems {
         summary.removed.into_iter().for_each(|watch| teller.tell(What::WatchRemoved { watch }));
         summary.redefined.into_iter().for_each(|watch| teller.tell(What::WatchRedefined { watch }));
         summary.added.into_iter().for_each(|watch| teller.tell(What::WatchAdded { watch }));
-        let mut wrong = HashSet::new();
+        let (mut wrong, mut files) = (HashSet::new(), HashSet::new());
         for problem in summary.problems {
+            files.insert(problem.file.clone());
             let name = problem.to_string();
             if !self.told.contains(&name) {
                 let place = problem.place.as_deref();
@@ -38,7 +41,10 @@ impl Problems {
             }
             wrong.insert(name);
         }
-        self.told = wrong;
+        for file in std::mem::take(&mut self.files).difference(&files) {
+            teller.tell(What::FileMended { file: file.clone() });
+        }
+        (self.told, self.files) = (wrong, files);
     }
 }
 
@@ -64,12 +70,57 @@ pub async fn tell_connection(
     }
 }
 
-/// Tells what becomes of updates, until nobody says.
-pub async fn tell_fates(mut fates: mpsc::Receiver<Fate>, teller: Teller) {
-    while let Some(Fate { watch, event: update, mzxid, is_accepted }) = fates.recv().await {
-        teller.tell(match is_accepted {
-            Ok(instead_of_mzxid) => What::UpdateAccepted { watch, update, mzxid, instead_of_mzxid },
-            Err(why) => What::UpdateDropped { watch, update, mzxid, why: why.to_string() },
+/// Tells what is decided, until nobody says.
+pub async fn tell_news(mut news: mpsc::Receiver<News>, teller: Teller) {
+    while let Some(news) = news.recv().await {
+        teller.tell(match news {
+            News::Seen { watch, event: update, mzxid, accepted: Ok(instead_of_mzxid) } => {
+                What::UpdateAccepted { watch, update, mzxid, instead_of_mzxid }
+            }
+            News::Seen { watch, event: update, mzxid, accepted: Err(why) } => {
+                What::UpdateDropped { watch, update, mzxid, why: why.to_string() }
+            }
+            News::Retry { watch, after, attempt } => {
+                What::RetryPlanned { watch, after_seconds: after.as_secs_f64(), attempt }
+            }
+            News::Stopped { watch } => What::WatchStopped { watch },
         });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::problem::Problem;
+    use crate::record::events::teller;
+
+    #[tokio::test]
+    async fn a_problem_is_told_when_it_comes_and_when_it_goes_and_not_in_between() {
+        let (teller, mut tidings) = teller();
+        let mut problems = Problems::default();
+        for wrong in
+            [vec![("a", "this"), ("b", "that")], vec![("a", "this"), ("b", "more")], vec![("b", "more")]]
+        {
+            let problem = |(file, message): (&str, &str)| Problem {
+                file: file.into(),
+                place: None,
+                message: message.into(),
+                help: None,
+            };
+            let problems_now = wrong.into_iter().map(problem).collect();
+            let reload = Reload { changes: vec![], problems: problems_now, watches: 0, files: 2 };
+            problems.tell(&reload, &teller);
+        }
+        drop(teller);
+        let mut told = Vec::new();
+        while let Some(what) = tidings.next().await {
+            told.push(match what {
+                What::FileProblem { file, message, .. } => format!("{}: {message}", file.display()),
+                What::FileMended { file } => format!("{} is mended", file.display()),
+                other => format!("{other:?}"),
+            });
+        }
+        assert_eq!(told, ["a: this", "b: that", "b: more", "a is mended"]);
     }
 }

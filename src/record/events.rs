@@ -131,6 +131,20 @@ pub enum What {
         /// Why, for people.
         why: String,
     },
+    /// A run failed, and its update is tried again.
+    RetryPlanned {
+        /// Of which watch.
+        watch: WatchName,
+        /// After this time.
+        after_seconds: f64,
+        /// As this attempt.
+        attempt: u32,
+    },
+    /// The last attempt failed, and `on_failure` is `stop`.
+    WatchStopped {
+        /// Which one.
+        watch: WatchName,
+    },
     /// There is a watch that was not there before.
     WatchAdded {
         /// Which one.
@@ -158,6 +172,11 @@ pub enum What {
         message: String,
         /// What would be right.
         help: Option<String>,
+    },
+    /// Nothing is wrong any more with what something was wrong with.
+    FileMended {
+        /// Which file or folder. It may be gone.
+        file: PathBuf,
     },
     /// So many events are missing here, since they came faster than they were taken note of.
     EventsMissing {

@@ -335,3 +335,118 @@ impl Work {
         Some(Output { text: text.into(), is_truncated, is_running: false })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::record::run_record::tests::{ended, running};
+    use crate::schedule::order::Outcome;
+
+    fn note(history: &mut History, run: u64) {
+        let mut record = ended("a", run, Outcome::Exited(0));
+        let output = Bytes::from(format!("output of {run}"));
+        record.end.as_mut().unwrap().output_bytes = output.len() as u64;
+        history.note(Arc::new(record), output);
+    }
+
+    /// What a reader is told: the numbers of the runs, those that go on negative.
+    async fn runs(history: &mut History, going_on: &[u64]) -> Vec<i64> {
+        let (reply, mut answer) = oneshot::channel();
+        let running = going_on.iter().map(|&run| Arc::new(running("a", run))).collect();
+        history.ask(Question::Runs { watch: "a".try_into().unwrap(), running, reply });
+        loop {
+            history.worked().await;
+            if let Ok(runs) = answer.try_recv() {
+                let number = |record: &RunRecord| {
+                    let number = i64::try_from(record.run.as_u64()).unwrap();
+                    if record.is_running() { -number } else { number }
+                };
+                return runs.iter().map(number).collect();
+            }
+        }
+    }
+
+    async fn output(history: &mut History, run: u64) -> Option<String> {
+        let (reply, mut answer) = oneshot::channel();
+        history.ask(Question::Output { run: RunId::from_u64(run), reply });
+        loop {
+            history.worked().await;
+            if let Ok(output) = answer.try_recv() {
+                return output.map(|output: Output| String::from_utf8(output.text.to_vec()).unwrap());
+            }
+        }
+    }
+
+    async fn settled(history: &mut History) -> Vec<u64> {
+        let mut runs = Vec::new();
+        while !history.is_idle() {
+            runs.extend(history.worked().await.runs.iter().map(|run| run.as_u64()));
+        }
+        runs.sort_unstable();
+        runs
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_told_what_goes_on_first_and_then_the_newest() {
+        let base = tempfile::tempdir().unwrap();
+        let mut history = History::new(base.path().to_owned());
+        (1..=3).for_each(|run| note(&mut history, run));
+        assert_eq!(settled(&mut history).await, [1, 2, 3]);
+        note(&mut history, 4);
+        // One of those that went on when it was asked has ended since.
+        assert_eq!(runs(&mut history, &[2, 5, 6]).await, [-6, -5, 4, 3, 2, 1]);
+        assert_eq!(output(&mut history, 4).await.as_deref(), Some("output of 4"));
+        assert_eq!(output(&mut history, 7).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_next_daemon_is_told_the_last_run_of_each_watch() {
+        let base = tempfile::tempdir().unwrap();
+        let mut history = History::new(base.path().to_owned());
+        (1..=3).for_each(|run| note(&mut history, run));
+        settled(&mut history).await;
+        let mut history = History::new(base.path().to_owned());
+        let found = history.worked().await.found;
+        assert_eq!(found[&"a".try_into().unwrap()].run.as_u64(), 3);
+        assert_eq!(runs(&mut history, &[]).await, [3, 2, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_refuses_it_costs_nothing_that_is_asked_for_soon_and_is_tried_again() {
+        let base = tempfile::tempdir().unwrap();
+        let state_dir = base.path().join("state");
+        fs::write(&state_dir, "in the way").unwrap();
+        let mut history = History::new(state_dir.clone());
+        (1..=2).for_each(|run| note(&mut history, run));
+        // There is no more to do for them, although they are not on disk.
+        assert_eq!(settled(&mut history).await, [1, 2]);
+        assert_eq!(runs(&mut history, &[3]).await, [-3, 2, 1]);
+        assert_eq!(output(&mut history, 2).await.as_deref(), Some("output of 2"));
+        note(&mut history, 4);
+        assert_eq!(settled(&mut history).await, [4]);
+        fs::remove_file(&state_dir).unwrap();
+        while history.failed {
+            history.worked().await;
+        }
+        assert!(history.waiting.is_empty());
+        let mut history = History::new(state_dir);
+        assert_eq!(runs(&mut history, &[]).await, [4, 2, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_disk_has_a_bound() {
+        let base = tempfile::tempdir().unwrap();
+        fs::write(base.path().join("history"), "in the way").unwrap();
+        let mut history = History::new(base.path().to_owned());
+        for run in 1..=MOST_WAITING as u64 + 5 {
+            note(&mut history, run);
+        }
+        settled(&mut history).await;
+        assert_eq!((history.waiting.len(), history.given_up), (MOST_WAITING, 5));
+        history.give_up_beyond(MOST_WAITING, 100);
+        assert_eq!(history.waiting.len(), 100 / "output of 1000".len());
+    }
+}

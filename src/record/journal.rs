@@ -163,3 +163,134 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::record::events::{Teller, Told, teller};
+    use crate::record::reader::{Reader, reader};
+    use crate::run::protocol::{About, Dropped};
+    use crate::schedule::order::{Applied, Ended, Outcome};
+    use crate::watch::update::{Event, Version};
+
+    struct Rig {
+        happenings: mpsc::Sender<Happening>,
+        teller: Teller,
+        reader: Reader,
+        kept: mpsc::UnboundedReceiver<RunId>,
+        journal: JoinHandle<()>,
+        base: tempfile::TempDir,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let base = tempfile::tempdir().unwrap();
+            let (happenings_in, happenings) = mpsc::channel(8);
+            let (teller, tidings) = teller();
+            let (reader, requests) = reader();
+            let (kept_in, kept) = mpsc::unbounded_channel();
+            let inlets = Inlets { happenings, tidings, requests };
+            let ledger = Ledger::open(base.path());
+            let history = History::new(base.path().to_owned());
+            let journal = tokio::spawn(keep(inlets, ledger, history, kept_in));
+            Self { happenings: happenings_in, teller, reader, kept, journal, base }
+        }
+
+        async fn start(&self, run: u64) {
+            let happening = Happening::Started { run: RunId::from_u64(run), about: about(), pid: 17 };
+            self.happenings.send(happening).await.unwrap();
+        }
+
+        async fn print(&self, run: u64, lines: &'static str) {
+            let (run, watch) = (RunId::from_u64(run), "a".to_owned());
+            let (lines, dropped) = (Bytes::from(lines), Dropped::default());
+            self.happenings.send(Happening::Output { run, watch, lines, dropped }).await.unwrap();
+        }
+
+        async fn end(&self, run: u64, outcome: Outcome, output: &'static str) {
+            let end = Ended {
+                run: RunId::from_u64(run),
+                watch: "a".try_into().unwrap(),
+                given: Applied { znode: "/a".into(), version: Version::default() },
+                outcome,
+                usage: None,
+                lasted: Duration::from_secs(1),
+            };
+            let output = Bytes::from(output);
+            let happening = Happening::Ended { end, about: about(), pid: Some(17), started: None, output };
+            self.happenings.send(happening).await.unwrap();
+        }
+
+        async fn runs(&self) -> Vec<(u64, bool)> {
+            let runs = self.reader.runs(&"a".try_into().unwrap()).await;
+            runs.iter().map(|record| (record.run.as_u64(), record.is_running())).collect()
+        }
+    }
+
+    fn about() -> About {
+        let version = Version::default();
+        About { watch: "a".into(), znode: "/a".into(), event: Event::Loaded, version, attempt: 1 }
+    }
+
+    #[tokio::test]
+    async fn an_end_is_kept_when_the_history_and_if_it_was_well_the_ledger_are_on_disk() {
+        let mut rig = Rig::new();
+        rig.end(1, Outcome::Exited(0), "").await;
+        rig.end(2, Outcome::TimedOut, "").await;
+        let mut kept = [rig.kept.recv().await.unwrap(), rig.kept.recv().await.unwrap()];
+        kept.sort_unstable();
+        assert_eq!(kept, [1, 2].map(RunId::from_u64));
+        let on_disk = std::fs::read_to_string(rig.base.path().join("history/a/runs.jsonl")).unwrap();
+        assert_eq!(on_disk.lines().count(), 3);
+        assert!(rig.base.path().join("ledger.json").exists());
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_is_told_with_what_it_has_printed_and_prints_from_then_on() {
+        let rig = Rig::new();
+        rig.end(1, Outcome::Exited(3), "the first").await;
+        rig.start(2).await;
+        rig.print(2, "one\n").await;
+        // Not before it was taken note of.
+        while rig.runs().await != [(2, true), (1, false)] {}
+        let last = &rig.reader.last_runs().await[&"a".try_into().unwrap()];
+        assert_eq!(last.running.len(), 1);
+        assert_eq!(last.ended.as_ref().unwrap().run.as_u64(), 1);
+        let first = rig.reader.output(RunId::from_u64(1)).await.unwrap();
+        assert_eq!((&first.text[..], first.is_running), (&b"the first"[..], false));
+        assert_eq!(rig.reader.output(RunId::from_u64(9)).await, None);
+
+        while rig.reader.output(RunId::from_u64(2)).await.unwrap().text.is_empty() {}
+        let (output, mut live) = rig.reader.follow_output(RunId::from_u64(2)).await.unwrap();
+        assert_eq!((&output.text[..], output.is_running), (&b"one\n"[..], true));
+        rig.print(2, "two\n").await;
+        rig.end(2, Outcome::Exited(0), "one\ntwo\n").await;
+        let Some(Told::Event(printed)) = live.next().await else { panic!("an event") };
+        assert!(matches!(&printed.what, What::Output { lines, .. } if *lines == ["two"]));
+        let Some(Told::Event(ended)) = live.next().await else { panic!("an event") };
+        assert!(matches!(&ended.what, What::RunEnded { run } if run.run.as_u64() == 2));
+        let output = rig.reader.output(RunId::from_u64(2)).await.unwrap();
+        assert_eq!((&output.text[..], output.is_running), (&b"one\ntwo\n"[..], false));
+    }
+
+    #[tokio::test]
+    async fn what_others_tell_is_among_the_events() {
+        let rig = Rig::new();
+        let mut live = rig.reader.follow(None).await.unwrap().live;
+        rig.teller.tell(What::Disconnected);
+        let Some(Told::Event(event)) = live.next().await else { panic!("an event") };
+        assert_eq!(event.what, What::Disconnected);
+        let following = rig.reader.follow(Some(event.id)).await.unwrap();
+        assert!(following.past.is_empty() && !following.is_missing_some);
+        drop(rig.happenings);
+        rig.journal.await.unwrap();
+        assert_eq!(live.next().await, None);
+        assert!(rig.reader.follow(None).await.is_none());
+    }
+}

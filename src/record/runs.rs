@@ -163,3 +163,107 @@ impl Tail {
         self.bytes.iter().copied().collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::run_record::tests::ended;
+    use crate::schedule::order::{Applied, Outcome};
+    use crate::watch::update::{Event, Version};
+
+    fn about(watch: &str) -> About {
+        let version = Version::default();
+        About { watch: watch.into(), znode: "/a".into(), event: Event::Loaded, version, attempt: 1 }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn end(runs: &mut Runs, watch: &str, run: u64, lasted: Duration, left: Left) -> (Arc<RunRecord>, Bytes) {
+        let end = Ended {
+            run: RunId::from_u64(run),
+            watch: watch.try_into().unwrap(),
+            given: Applied { znode: "/a".into(), version: Version::default() },
+            outcome: Outcome::Lost,
+            usage: None,
+            lasted,
+        };
+        runs.end(&end, &about(watch), left, at(100))
+    }
+
+    fn nothing() -> Left {
+        Left { pid: None, started: None, output: Bytes::new() }
+    }
+
+    #[test]
+    fn what_the_minder_knows_of_a_run_is_believed_over_what_was_seen_of_it() {
+        let mut runs = Runs::default();
+        runs.begin(RunId::from_u64(7), &about("a"), Some(17), Some(at(10)));
+        runs.print(RunId::from_u64(7), b"seen\n", Dropped::default());
+        let left = Left { pid: Some(18), started: Some(at(9)), output: Bytes::from("all of it") };
+        let (record, output) = end(&mut runs, "a", 7, Duration::from_secs(3), left);
+        let end = record.end.as_ref().unwrap();
+        assert_eq!((record.pid, record.started, end.at), (Some(18), at(9), at(12)));
+        assert_eq!((&output[..], end.output_truncated), (&b"all of it"[..], false));
+        assert!(runs.output(RunId::from_u64(7)).is_none());
+    }
+
+    #[test]
+    fn of_a_run_that_nobody_saw_end_is_known_what_was_seen_of_it() {
+        let mut runs = Runs::default();
+        let run = RunId::from_u64(5_000_000);
+        runs.begin(run, &about("a"), Some(17), None);
+        runs.print(run, b"seen\n", Dropped { lines: 1, bytes: 9 });
+        let so_far = runs.output(run).unwrap();
+        assert_eq!((&so_far.text[..], so_far.is_truncated, so_far.is_running), (&b"seen\n"[..], true, true));
+        let (record, output) = end(&mut runs, "a", 5_000_000, Duration::ZERO, nothing());
+        let end = record.end.as_ref().unwrap();
+        assert_eq!((record.pid, record.started, end.at), (Some(17), at(5), at(100)));
+        assert_eq!((&output[..], end.output_truncated), (&b"seen\n"[..], true));
+    }
+
+    #[test]
+    fn what_a_run_has_printed_so_far_has_a_bound() {
+        let mut runs = Runs::default();
+        runs.begin(RunId::from_u64(7), &about("a"), None, None);
+        for number in 0..20_000 {
+            runs.print(RunId::from_u64(7), format!("{number:07}\n").as_bytes(), Dropped::default());
+        }
+        let output = runs.output(RunId::from_u64(7)).unwrap();
+        assert_eq!((output.text.len(), output.is_truncated), (OUTPUT_BYTES, true));
+        assert!(output.text.ends_with(b"0019999\n"));
+    }
+
+    #[test]
+    fn the_last_of_each_watch_is_known_and_what_was_found_later_is_older() {
+        let mut runs = Runs::default();
+        for run in [3, 4] {
+            runs.begin(RunId::from_u64(run), &about("a"), None, None);
+        }
+        end(&mut runs, "b", 2, Duration::ZERO, nothing());
+        let found = ["a", "b"].map(|name| (name.try_into().unwrap(), ended(name, 1, Outcome::TimedOut)));
+        runs.find(found.into());
+        let last = runs.last();
+        let of = |name: &str| {
+            let LastRuns { running, ended } = &last[&name.try_into().unwrap()];
+            let running: Vec<u64> = running.iter().map(|record| record.run.as_u64()).collect();
+            (running, ended.as_ref().map(|record| record.run.as_u64()))
+        };
+        assert_eq!((of("a"), of("b")), ((vec![4, 3], Some(1)), (vec![], Some(2))));
+    }
+
+    #[test]
+    fn of_more_watches_than_any_host_has_the_oldest_are_forgotten() {
+        let mut runs = Runs::default();
+        for run in 1..=100 {
+            end(&mut runs, &format!("w{run}"), run, Duration::ZERO, nothing());
+            runs.forget_beyond(16);
+            assert!(runs.ended.len() <= 16);
+        }
+        assert!(runs.ended.contains_key(&"w100".try_into().unwrap()));
+    }
+}

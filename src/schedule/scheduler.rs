@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -32,22 +32,39 @@ pub struct Scheduler {
     orders: VecDeque<Order>,
     /// Who wants to know what becomes of a run that was asked for and that nothing was heard of yet.
     awaited: HashMap<FireId, Awaited>,
-    /// Where the fate of updates is told, for those who want to know. Nobody is waited for.
-    fates: Option<mpsc::Sender<Fate>>,
+    /// Where what is decided is told. Nobody is waited for.
+    news: Option<mpsc::Sender<News>>,
 }
 
-/// What became of an update when it was seen.
+/// Something that was decided, for those who want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fate {
-    /// Of which watch.
-    pub watch: WatchName,
-    /// What happened to the znode.
-    pub event: Event,
-    /// Of the state that was seen.
-    pub mzxid: i64,
-    /// Whether it will be run: with the zxid of an older one that waited and will not be, since this one is
-    /// newer; or why it will not.
-    pub is_accepted: Result<Option<i64>, Reason>,
+pub enum News {
+    /// An update was seen.
+    Seen {
+        /// Of which watch.
+        watch: WatchName,
+        /// What happened to the znode.
+        event: Event,
+        /// Of the state that was seen.
+        mzxid: i64,
+        /// Whether it will be run: with the zxid of an older one that waited and will not be, since this one
+        /// is newer; or why it will not.
+        accepted: Result<Option<i64>, Reason>,
+    },
+    /// A run failed, and its update is tried again.
+    Retry {
+        /// Of which watch.
+        watch: WatchName,
+        /// After this time.
+        after: Duration,
+        /// As this attempt.
+        attempt: u32,
+    },
+    /// The last attempt failed, and the watch runs nothing until it is resumed or its definition changes.
+    Stopped {
+        /// Which watch.
+        watch: WatchName,
+    },
 }
 
 #[derive(Debug)]
@@ -102,14 +119,20 @@ impl Scheduler {
             ids: RunIds::after(runs.iter().map(|left| left.run)),
             orders: VecDeque::new(),
             awaited: HashMap::new(),
-            fates: None,
+            news: None,
         }
     }
 
-    /// Has it tell what becomes of each update that it sees.
+    /// Has it tell what it decides about updates and failures.
     #[must_use]
-    pub fn telling(self, fates: mpsc::Sender<Fate>) -> Self {
-        Self { fates: Some(fates), ..self }
+    pub fn telling(self, news: mpsc::Sender<News>) -> Self {
+        Self { news: Some(news), ..self }
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(to) = &self.news {
+            let _ = to.try_send(news);
+        }
     }
 
     /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay.
@@ -166,12 +189,15 @@ impl Scheduler {
             given: of_same_znode.then_some(end.given.version),
         };
         let decision = entry.watch.step(now, input);
-        match &decision {
+        entry.tell_waiting(end, matches!(decision, Decision::Retry { .. }));
+        match decision {
             Decision::Retry { after, attempt } => {
                 info!(watch = %end.watch, ?after, attempt, "the same update will be tried again");
+                self.tell(News::Retry { watch: end.watch.clone(), after, attempt });
             }
             Decision::Stopped => {
                 warn!(watch = %end.watch, "stopped: the last attempt failed and on_failure is stop");
+                self.tell(News::Stopped { watch: end.watch.clone() });
             }
             Decision::Nothing
             | Decision::Accepted { .. }
@@ -179,7 +205,6 @@ impl Scheduler {
             | Decision::Dropped(_)
             | Decision::Start { .. } => {}
         }
-        entry.tell_waiting(end, matches!(decision, Decision::Retry { .. }));
         self.follow_up(&end.watch, now);
     }
 
@@ -240,21 +265,7 @@ impl Scheduler {
         let Some(entry) = self.watches.get_mut(name) else { return };
         let (event, mzxid) = (update.event, update.version.mzxid);
         let zxid = format_args!("{mzxid:#x}");
-        let decision = entry.watch.step(now, Input::Updated(update));
-        if let Some(fates) = &self.fates
-            && let Some(is_accepted) = match &decision {
-                Decision::Accepted { instead_of, .. } => Some(Ok(*instead_of)),
-                Decision::Dropped(why) => Some(Err(*why)),
-                Decision::Nothing
-                | Decision::Fired { .. }
-                | Decision::Start { .. }
-                | Decision::Retry { .. }
-                | Decision::Stopped => None,
-            }
-        {
-            let _ = fates.try_send(Fate { watch: name.clone(), event, mzxid, is_accepted });
-        }
-        match decision {
+        let accepted = match entry.watch.step(now, Input::Updated(update)) {
             Decision::Accepted { instead_of, notify } => {
                 match instead_of {
                     Some(older) => {
@@ -266,19 +277,26 @@ impl Scheduler {
                 if let Some((signal, runs)) = notify {
                     self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
                 }
+                Ok(instead_of)
             }
-            Decision::Dropped(Reason::Discarded) => {
-                info!(watch = %name, %event, zxid, "update discarded: a run goes on and run_mode is DISCARD");
-            }
-            Decision::Dropped(why @ (Reason::OnLoad | Reason::OnDelete)) => {
-                debug!(watch = %name, %event, zxid, ?why, "update is not run");
+            Decision::Dropped(why) => {
+                match why {
+                    Reason::Discarded => {
+                        info!(watch = %name, %event, zxid, "update discarded: a run goes on and run_mode is DISCARD");
+                    }
+                    Reason::OnLoad | Reason::OnDelete => {
+                        debug!(watch = %name, %event, zxid, ?why, "update is not run");
+                    }
+                }
+                Err(why)
             }
             Decision::Nothing
             | Decision::Fired { .. }
             | Decision::Start { .. }
             | Decision::Retry { .. }
-            | Decision::Stopped => {}
-        }
+            | Decision::Stopped => return,
+        };
+        self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted });
     }
 
     fn hear_fire(&mut self, name: &WatchName, fire: FireId, update: Result<Update, Unfit>, now: Instant) {
@@ -293,14 +311,15 @@ impl Scheduler {
         let _ = match decision {
             Ok((Decision::Fired { number, notify }, entry)) => {
                 info!(watch = %name, "fired by hand");
-                if let (Some(fates), Some((event, mzxid))) = (&self.fates, fired) {
-                    let _ = fates.try_send(Fate { watch: name.clone(), event, mzxid, is_accepted: Ok(None) });
-                }
                 entry.waiting.push(Waiting { number, run: None, ended });
                 if let Some((signal, runs)) = notify {
                     self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
                 }
-                accepted.send(Ok(entry.watch.standing(now).gate))
+                let gate = entry.watch.standing(now).gate;
+                if let Some((event, mzxid)) = fired {
+                    self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted: Ok(None) });
+                }
+                accepted.send(Ok(gate))
             }
             Ok((Decision::Dropped(_), _)) => accepted.send(Err(NotRun::Discarded)),
             Ok((_, _)) => accepted.send(Err(NotRun::Unfit(Unfit::Unwatched))),

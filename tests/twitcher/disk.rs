@@ -106,6 +106,29 @@ fn p1_p8_a_full_disk_below_the_state_folder_keeps_nothing_from_running() {
 }
 
 #[test]
+fn p8_a_full_disk_below_the_state_folder_delays_the_history_and_nothing_else() {
+    let Some(mut rig) = Rig::new("state") else { return };
+    let history = rig.disk.join("history/value/runs.jsonl");
+    let runs = || fs::read_to_string(&history).unwrap_or_default().matches("\"run\":").count();
+    eventually(DEADLINE, "a history", || runs() == 1);
+    rig.fill();
+    for value in ["1", "2", "3"] {
+        rig.client.set("/value", value);
+        rig.runs.wait_for(value.parse::<usize>().expect("a number") + 1);
+    }
+    rig.logged("cannot write the history", 1);
+    rig.make_room();
+    rig.logged("the history is written again", 1);
+    // What was written late is all of it.
+    eventually(DEADLINE, "all runs in the history", || {
+        let runs = runs();
+        if runs == rig.runs.lines().len() { Ok(()) } else { Err(runs) }
+    });
+    rig.logged("cannot write the history", 1);
+    assert_eq!(rig.daemon.stop().code(), Some(0));
+}
+
+#[test]
 fn p1_p8_a_full_disk_below_the_run_folder_keeps_nothing_from_running_but_scripts() {
     let Some(mut rig) = Rig::new("run") else { return };
     // Else there would be room again.

@@ -164,26 +164,30 @@ impl Shelf {
         let is_truncated = record.end.as_ref().is_some_and(|end| end.output_truncated);
         self.outputs.push_back(Kept { run: record.run, bytes: output.len() as u64, is_truncated });
         self.drop_outputs_beyond(OUTPUTS);
-        if self.lines.is_some_and(|lines| lines > 2 * RUNS) || self.length > 2 * MOST_BYTES {
-            self.compact()?;
-        }
         Ok(())
     }
 
     fn append(&mut self, record: &RunRecord) -> io::Result<()> {
-        let mut file = private().read(true).append(true).open(self.runs_path())?;
-        if !file.metadata()?.is_file() {
+        let mut file = self.open_runs()?;
+        let found = file.metadata()?;
+        if !found.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let mut length = file.metadata()?.len();
+        let mut length = found.len();
         if self.lines.is_none() || length != self.length {
             if is_of_later_release(&mut file)? {
                 fs::rename(self.runs_path(), self.folder.join("runs.later"))?;
-                file = private().read(true).append(true).open(self.runs_path())?;
+                file = self.open_runs()?;
                 length = 0;
             }
             // As it was left by an earlier daemon, or somebody else has been at it.
             self.look(&mut file, length)?;
+        }
+        // Before anything is added, so that what cannot be written anew does not grow.
+        if self.lines.is_some_and(|lines| lines > 2 * RUNS) || length > 2 * MOST_BYTES {
+            self.compact()?;
+            file = self.open_runs()?;
+            length = self.length;
         }
         let mut text = Vec::new();
         if length == 0 {
@@ -202,7 +206,7 @@ impl Shelf {
         }
         self.is_torn = false;
         self.length = length + text.len() as u64;
-        self.lines = self.lines.map(|lines| lines + 1);
+        self.lines = self.lines.map(|lines| lines + 1 + usize::from(length == 0));
         Ok(())
     }
 
@@ -311,6 +315,10 @@ impl Shelf {
         let mut records: Vec<RunRecord> = records.filter(|record| known.insert(record.run)).collect();
         records.reverse();
         Ok(records)
+    }
+
+    fn open_runs(&self) -> io::Result<File> {
+        private().read(true).append(true).open(self.runs_path())
     }
 
     fn runs_path(&self) -> PathBuf {

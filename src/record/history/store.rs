@@ -52,9 +52,11 @@ impl Store {
         folder::own(state_dir, FOLDER_MODE)?;
         let folder = state_dir.join("history");
         folder::own(&folder, FOLDER_MODE)?;
-        let disk = statvfs(&folder)?;
-        let size = disk.blocks() as u64 * disk.fragment_size() as u64;
-        Self::open_bounded(folder, MOST_BYTES.min(size / PART_OF_DISK))
+        let most_bytes = match Disk::of(&folder)? {
+            Some(disk) => MOST_BYTES.min(disk.size / PART_OF_DISK),
+            None => MOST_BYTES,
+        };
+        Self::open_bounded(folder, most_bytes)
     }
 
     fn open_bounded(folder: PathBuf, most_bytes: u64) -> io::Result<(Self, LastEnded)> {
@@ -84,10 +86,8 @@ impl Store {
     /// # Errors
     /// When it has not.
     pub fn check_room(&self) -> io::Result<()> {
-        let disk = statvfs(&self.folder)?;
-        let (free, all) = (disk.blocks_available() as u64, disk.blocks() as u64);
-        let left_to_others = LEFT_TO_OTHERS.min(all * disk.fragment_size() as u64 / PART_LEFT_TO_OTHERS);
-        if free * disk.fragment_size() as u64 > left_to_others {
+        let Some(disk) = Disk::of(&self.folder)? else { return Ok(()) };
+        if disk.free > LEFT_TO_OTHERS.min(disk.size / PART_LEFT_TO_OTHERS) {
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is all but full"))
@@ -159,6 +159,22 @@ impl Store {
         if removed > 0 {
             info!(watches = removed, "history is dropped of watches that have not run for longest");
         }
+    }
+}
+
+/// The disk that a folder is on, in bytes.
+struct Disk {
+    size: u64,
+    free: u64,
+}
+
+impl Disk {
+    /// `None` for a file system that does not say how large it is.
+    fn of(folder: &Path) -> io::Result<Option<Self>> {
+        let found = statvfs(folder)?;
+        let unit = found.fragment_size() as u64;
+        let disk = Self { size: found.blocks() as u64 * unit, free: found.blocks_available() as u64 * unit };
+        Ok(Some(disk).filter(|disk| disk.size > 0))
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::config::Defaults;
 use crate::config::parse::parse;
 use crate::schedule::order::{Outcome, RunId};
+use crate::schedule::step::Gate;
 use crate::watch::update::{Event, Version};
 
 struct Rig {
@@ -17,6 +18,7 @@ struct Rig {
     ended: mpsc::Sender<Ended>,
     asks: mpsc::Sender<Ask>,
     orders: mpsc::Receiver<Order>,
+    news: mpsc::Receiver<News>,
     scheduler: JoinHandle<()>,
 }
 
@@ -25,10 +27,11 @@ impl Rig {
         let (notices, notices_out) = mpsc::channel(8);
         let (ended, ended_out) = mpsc::channel(8);
         let (orders_in, orders) = mpsc::channel(8);
-        let scheduler = Scheduler::new("host".into(), 8, heritage);
         let (asks, asks_out) = mpsc::channel(8);
+        let (news_in, news) = mpsc::channel(8);
+        let scheduler = Scheduler::new("host".into(), 8, heritage).telling(news_in);
         let scheduler = tokio::spawn(scheduler.run(notices_out, ended_out, asks_out, orders_in));
-        Self { notices, ended, asks, orders, scheduler }
+        Self { notices, ended, asks, orders, news, scheduler }
     }
 
     async fn define(&self, keys: &str) {
@@ -46,7 +49,11 @@ impl Rig {
     }
 
     async fn end(&self, run: RunId, mzxid: i64) {
-        let (given, outcome) = (applied(mzxid), Outcome::Exited(0));
+        self.end_with(Outcome::Exited(0), run, mzxid).await;
+    }
+
+    async fn end_with(&self, outcome: Outcome, run: RunId, mzxid: i64) {
+        let given = applied(mzxid);
         let (watch, lasted) = ("a".try_into().unwrap(), Duration::ZERO);
         self.ended.send(Ended { run, watch, given, outcome, usage: None, lasted }).await.unwrap();
     }
@@ -117,5 +124,64 @@ async fn p3_what_was_applied_of_the_contents_says_nothing_of_the_children() {
     rig.look(6).await;
     rig.define("run_on_load = false\nwatch_type = 'children'").await;
     rig.look(7).await;
+    assert!(rig.ordered().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_decided_is_told_to_those_who_want_to_know() {
+    let mut rig = Rig::new(Heritage::default());
+    let watch: WatchName = "a".try_into().unwrap();
+    rig.define("retries = 1\non_failure = 'stop'").await;
+    rig.look(6).await;
+    for attempt in 1..=2 {
+        let Some(Order::Start { run, attempt: ordered, .. }) = rig.orders.recv().await else {
+            panic!("an order")
+        };
+        assert_eq!(ordered, attempt);
+        rig.end_with(Outcome::Exited(1), run, 6).await;
+    }
+    rig.define("run_on_load = false").await;
+    rig.look(6).await;
+    let seen = |mzxid, accepted| News::Seen { watch: watch.clone(), event: Event::Loaded, mzxid, accepted };
+    assert_eq!(rig.news.recv().await, Some(seen(6, Ok(None))));
+    assert!(matches!(rig.news.recv().await, Some(News::Retry { attempt: 2, .. })));
+    assert_eq!(rig.news.recv().await, Some(News::Stopped { watch: watch.clone() }));
+    assert_eq!(rig.news.recv().await, Some(seen(6, Err(Reason::OnLoad))));
+}
+
+#[tokio::test]
+async fn who_waits_for_what_was_fired_is_told_of_its_last_attempt() {
+    let mut rig = Rig::new(Heritage::default());
+    rig.define("run_on_load = false\nretries = 1\nretry_delay = 0.001").await;
+    rig.look(1).await;
+    let (accepted, is_accepted) = oneshot::channel();
+    let (ended, end) = oneshot::channel();
+    rig.asks.send(Ask::Await(FireId(7), Awaited { accepted, ended })).await.unwrap();
+    let update = Update { event: Event::Fired, version: version(1), contents: Bytes::new(), child: None };
+    rig.notices.send(Notice::Fired("a".try_into().unwrap(), FireId(7), Ok(update))).await.unwrap();
+    assert_eq!(is_accepted.await.unwrap(), Ok(Gate::Open));
+    let mut last = None;
+    for outcome in [Outcome::Exited(3), Outcome::Exited(5)] {
+        let Some(Order::Start { run, .. }) = rig.orders.recv().await else { panic!("a start") };
+        let (watch, given) = ("a".try_into().unwrap(), applied(1));
+        let ended = Ended { run, watch, given, outcome, usage: None, lasted: Duration::ZERO };
+        rig.ended.send(ended).await.unwrap();
+        last = Some(run);
+    }
+    assert_eq!(end.await.unwrap(), (last.unwrap(), Outcome::Exited(5)));
+}
+
+#[tokio::test]
+async fn what_cannot_be_fired_is_said_and_what_nobody_waits_for_is_not_run() {
+    let rig = Rig::new(Heritage::default());
+    rig.define("run_on_load = false").await;
+    let fire = |number, update| Notice::Fired("a".try_into().unwrap(), FireId(number), update);
+    let (accepted, is_accepted) = oneshot::channel();
+    let (ended, _end) = oneshot::channel();
+    rig.asks.send(Ask::Await(FireId(7), Awaited { accepted, ended })).await.unwrap();
+    rig.notices.send(fire(7, Err(Unfit::Missing))).await.unwrap();
+    assert_eq!(is_accepted.await.unwrap(), Err(NotRun::Unfit(Unfit::Missing)));
+    let update = Update { event: Event::Fired, version: version(1), contents: Bytes::new(), child: None };
+    rig.notices.send(fire(8, Ok(update))).await.unwrap();
     assert!(rig.ordered().await.is_empty());
 }

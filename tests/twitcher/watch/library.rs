@@ -174,6 +174,32 @@ fn a_znode_that_is_made_between_the_read_and_the_watch_is_read_at_once() {
 }
 
 #[test]
+fn what_is_fired_is_looked_at_once_more_whatever_the_type_of_the_watch() {
+    let servers = shared_chroot("library-fired");
+    for (znode, contents) in [("/a", "1"), ("/names/x", "2"), ("/queue/n-0000000007", "3")] {
+        poke(&servers, znode, contents);
+    }
+    let rig = Rig::start(&servers);
+    rig.define(vec![
+        added("a", "/a"),
+        added_of("names", "/names", Children),
+        added_of("queue", "/queue", NewestChild),
+        added("none", "/none"),
+    ]);
+    (0..8).for_each(|_| drop(rig.next()));
+    for (name, told) in [
+        ("a", "a fired \"1\""),
+        ("names", "names fired \"x\\n\""),
+        ("queue", "queue fired n-0000000007 \"3\""),
+        ("none", "none Missing 1"),
+        ("unknown", "unknown Unwatched 1"),
+    ] {
+        rig.fire(name, 1);
+        assert_eq!(rig.next(), told);
+    }
+}
+
+#[test]
 fn p1_a_watch_that_is_removed_and_defined_again_at_once_is_armed() {
     let servers = shared_chroot("library-again");
     poke(&servers, "/a", "0");
