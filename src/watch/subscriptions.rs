@@ -1,7 +1,7 @@
 //! Which watches are on which znode, and what each was last told of it: pure, with neither clock nor
 //! channel. What comes of a change or of a look is returned; `hub` does it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::seen::{News, Seen, Sight};
@@ -73,6 +73,8 @@ impl Paths {
 pub struct Subscriptions {
     watches: HashMap<WatchName, Watch>,
     targets: HashMap<Target, Followers>,
+    /// How many of the targets were looked at. It is asked for after each sight, so that it is counted here.
+    looked_at: usize,
     batches: u64,
 }
 
@@ -95,7 +97,7 @@ impl Subscriptions {
     pub fn apply(&mut self, changes: Vec<Change>) -> Plan {
         let mut plan = Plan::default();
         let mut existed: HashMap<Target, bool> = HashMap::new();
-        let mut newcomers = Vec::new();
+        let mut newcomers = HashSet::new();
         for change in changes {
             match change {
                 Change::Added(spec) | Change::Redefined { new: spec, old: _ } => {
@@ -115,12 +117,10 @@ impl Subscriptions {
                 (true, true) if newcomers.contains(&target) => plan.look_again.push(target),
                 (false, true) => plan.start.push(target),
                 (true, false) => {
-                    self.targets.remove(&target);
+                    self.forget(&target);
                     plan.stop.push(target);
                 }
-                (false, false) => {
-                    self.targets.remove(&target);
-                }
+                (false, false) => self.forget(&target),
                 (true, true) => {}
             }
         }
@@ -132,7 +132,9 @@ impl Subscriptions {
     #[must_use]
     pub fn sighted(&mut self, target: &Target, sight: &Sight) -> Vec<Notice> {
         let Some(followers) = self.targets.get_mut(target) else { return Vec::new() };
-        followers.looked_at = true;
+        if !std::mem::replace(&mut followers.looked_at, true) {
+            self.looked_at += 1;
+        }
         let mut notices = Vec::new();
         for name in &followers.names {
             let Some(watch) = self.watches.get_mut(name) else { continue };
@@ -149,8 +151,7 @@ impl Subscriptions {
     /// How far the first looks have come.
     #[must_use]
     pub fn looked(&self) -> Looked {
-        let looked_at = self.targets.values().filter(|on| on.looked_at).count();
-        Looked { batches: self.batches, looked_at, total: self.targets.len() }
+        Looked { batches: self.batches, looked_at: self.looked_at, total: self.targets.len() }
     }
 
     /// How much there is to be sent again when a connection is made anew.
@@ -158,6 +159,12 @@ impl Subscriptions {
     pub fn paths(&self) -> Paths {
         let bytes = self.targets.keys().map(|target| target.znode.as_str().len()).sum();
         Paths { count: self.targets.len(), bytes }
+    }
+
+    fn forget(&mut self, target: &Target) {
+        if self.targets.remove(target).is_some_and(|followers| followers.looked_at) {
+            self.looked_at -= 1;
+        }
     }
 
     /// Makes the watch one that has seen nothing, on the target of its definition.
