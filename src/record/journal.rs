@@ -50,7 +50,14 @@ pub async fn keep(
 
 /// The runs that there is nothing to write of.
 fn note(happening: Happening, ledger: &mut Writer) -> Vec<RunId> {
-    let Happening::Ended { end, .. } = happening else { return Vec::new() };
+    let end = match happening {
+        Happening::Started { about, .. } | Happening::Adopted { about, .. } => {
+            ledger.begin(&about.watch, &about.znode, &about.version);
+            return Vec::new();
+        }
+        Happening::Output { .. } | Happening::Stuck { .. } => return Vec::new(),
+        Happening::Ended { end, .. } => end,
+    };
     if !end.outcome.is_success() {
         return vec![end.run];
     }

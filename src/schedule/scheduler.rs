@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
-use crate::watch::update::{Notice, Update};
+use crate::watch::update::{Event, Notice};
 
 /// How many orders may wait to be taken before no more notices are read.
 const ORDERS_AHEAD: usize = 256;
@@ -55,12 +56,17 @@ impl Scheduler {
     /// A scheduler for the host of this name, with `max_running` places.
     #[must_use]
     pub fn new(host: String, max_running: usize, heritage: Heritage) -> Self {
-        let Heritage { runs, applied } = heritage;
+        let Heritage { runs, mut applied } = heritage;
         let mut watches: HashMap<WatchName, Entry> = HashMap::new();
         for left in &runs {
             let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);
             entry.watch.adopt(left.run);
             entry.given = Some(left.given.clone());
+        }
+        for left in &runs {
+            if let Some(applied) = applied.get_mut(&left.watch) {
+                applied.begin(&left.given.znode, &left.given.version);
+            }
         }
         Self {
             host,
@@ -110,11 +116,12 @@ impl Scheduler {
             self.applied.insert(end.watch.clone(), end.given.clone());
         }
         let Some(entry) = self.watches.get_mut(&end.watch) else { return };
-        let of_same_znode = entry.spec.as_ref().is_some_and(|spec| spec.znode.as_str() == end.given.znode);
+        let given = &end.given;
+        let of_same = entry.spec.as_ref().is_some_and(|spec| given.is_of(spec));
         let input = Input::Ended {
             run: end.run,
             well: end.outcome.is_success(),
-            given: of_same_znode.then_some(end.given.version),
+            given: of_same.then_some(given.version),
         };
         match entry.watch.step(now, input) {
             Decision::Retry { after, attempt } => {
@@ -143,11 +150,17 @@ impl Scheduler {
         let name = match notice {
             Notice::Watched(spec) => self.define(spec, now),
             Notice::Missing(name) => {
-                debug!(watch = %name, "the znode does not exist yet");
+                debug!(watch = %name, "the znode does not exist");
+                self.hear_of(&name, Event::Deleted, None, Input::Missing, now);
+                name
+            }
+            Notice::Childless(name) => {
+                debug!(watch = %name, "the znode has no child to be watched yet");
                 name
             }
             Notice::Updated(name, update) => {
-                self.hear_update(&name, update, now);
+                let (event, zxid) = (update.event, Some(update.version.mzxid));
+                self.hear_of(&name, event, zxid, Input::Updated(update), now);
                 name
             }
             Notice::Unwatched(name) => {
@@ -165,10 +178,10 @@ impl Scheduler {
         let name = spec.name.clone();
         let policy = Policy::new(&spec, &self.host);
         let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
-        // What was applied of the contents says nothing of the children.
+        // What was applied of the contents says nothing of the children. What an earlier release has kept does
+        // not say of which it was.
         let is_of_type = entry.spec.as_ref().is_none_or(|old| old.watch_type == spec.watch_type);
-        let of_same =
-            |state: &Applied| (is_of_type && state.znode == spec.znode.as_str()).then_some(state.version);
+        let of_same = |state: &Applied| (is_of_type && state.is_of(&spec)).then_some(state.version);
         let applied = self.applied.get(&name).and_then(of_same);
         let given = entry.given.take().as_ref().and_then(of_same);
         let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
@@ -176,11 +189,10 @@ impl Scheduler {
         name
     }
 
-    fn hear_update(&mut self, name: &WatchName, update: Update, now: Instant) {
+    fn hear_of(&mut self, name: &WatchName, event: Event, zxid: Option<i64>, input: Input, now: Instant) {
         let Some(entry) = self.watches.get_mut(name) else { return };
-        let (event, zxid) = (update.event, update.version.mzxid);
-        let zxid = format_args!("{zxid:#x}");
-        match entry.watch.step(now, Input::Updated(update)) {
+        let zxid = zxid.map(|zxid| display(format!("{zxid:#x}")));
+        match entry.watch.step(now, input) {
             Decision::Accepted { instead_of, notify } => {
                 match instead_of {
                     Some(older) => {
@@ -231,6 +243,9 @@ impl Scheduler {
             let run = self.ids.next(wall);
             if let Decision::Start { update, attempt } = entry.watch.step(now, Input::Place(run)) {
                 self.places.take();
+                if let Some(applied) = self.applied.get_mut(&name) {
+                    applied.begin(spec.znode.as_str(), &update.version);
+                }
                 self.orders.push_back(Order::Start { run, spec, update, attempt });
             }
             self.follow_up(&name, now);

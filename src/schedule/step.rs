@@ -14,6 +14,7 @@ mod state;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use nix::sys::signal::Signal;
 
 use self::failure::{AfterFailure, after_failure};
@@ -65,6 +66,8 @@ enum Gate {
 pub enum Input {
     /// What is watched has changed or was looked at for the first time.
     Updated(Update),
+    /// The znode is not there, and was not seen under the current definition.
+    Missing,
     /// The host has a place for one run, which will have this id.
     Place(RunId),
     /// A run has ended.
@@ -224,6 +227,7 @@ impl Watch {
                 Decision::Nothing
             }
             Input::Updated(update) => self.update(now, update),
+            Input::Missing => self.miss(now),
             Input::Place(run) => self.start(now, run),
             Input::Ended { run, well, given } => self.end(now, run, well, given),
         }
@@ -287,19 +291,23 @@ impl Watch {
 
     fn update(&mut self, now: Instant, mut update: Update) -> Decision {
         let Some(policy) = &self.policy else { return Decision::Nothing };
-        let seen = self.seen.replace(update.version);
+        let seen = self.seen;
+        let is_news = |known: Version| update.version.is_update_to(&known);
+        if seen.is_none_or(is_news) {
+            self.seen = Some(update.version);
+        }
         let later = Event::later(policy.source.watch_type);
         match update.event {
             Event::Loaded => match policy.run_on_load {
                 RunOnLoad::Always => {}
                 // What was written while the definition changed is an update like any other.
-                _ if seen.is_some_and(|seen| seen != update.version) => update.event = later,
+                _ if seen.is_some_and(is_news) => update.event = later,
                 _ if seen.is_some() => return Decision::Dropped(Reason::OnLoad),
-                RunOnLoad::IfChanged if self.applied != Some(update.version) => {}
+                RunOnLoad::IfChanged if self.applied.is_none_or(is_news) => {}
                 // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
                 RunOnLoad::Never
                     if matches!(policy.run_mode, RunMode::Queue { .. })
-                        && self.given.or(self.applied).is_some_and(|known| known != update.version) =>
+                        && self.given.or(self.applied).is_some_and(is_news) =>
                 {
                     update.event = later;
                 }
@@ -327,6 +335,22 @@ impl Watch {
         let first = self.settling.as_ref().map_or(now, |settling| settling.first);
         let older = self.settling.replace(Settling { update, first, last: now });
         Decision::Accepted { instead_of: older.map(|older| older.update.version.mzxid), notify }
+    }
+
+    /// P1: a deletion is an update like any other where it is to be run, also one that came while no daemon was
+    /// there to see it or while the definition changed.
+    fn miss(&mut self, now: Instant) -> Decision {
+        let Some(policy) = &self.policy else { return Decision::Nothing };
+        let may_run =
+            policy.run_on_load != RunOnLoad::Never || matches!(policy.run_mode, RunMode::Queue { .. });
+        let known = self.seen.or(if may_run { self.given.or(self.applied) } else { None });
+        // What an earlier release has kept may be of a deletion.
+        let Some(known) = known.filter(|known| known.sign.is_some()) else { return Decision::Nothing };
+        let version = known.gone(policy.source.watch_type);
+        if !version.is_update_to(&known) {
+            return Decision::Nothing;
+        }
+        self.update(now, Update { event: Event::Deleted, version, contents: Bytes::new(), child: None })
     }
 
     /// Puts an update in the line. Returns the zxid of one that waited and that it stands for too.
@@ -381,7 +405,7 @@ impl Watch {
                 self.applied = given.or(self.applied);
                 // A run that an earlier daemon has left behind did what the first look was about to.
                 if policy.run_on_load != RunOnLoad::Always && job.is_none() {
-                    waiting.retain(|job| Some(job.update.version) != given);
+                    waiting.retain(|job| given.is_none_or(|given| job.update.version.is_update_to(&given)));
                 }
             } else {
                 // Also one that was started already: beside the last of the runs of a watch that was PARALLEL.

@@ -142,6 +142,7 @@ impl Subscriptions {
             watch.seen = seen;
             notices.extend(news.map(|news| match news {
                 News::Missing => Notice::Missing(name.clone()),
+                News::Childless => Notice::Childless(name.clone()),
                 News::Update(update) => Notice::Updated(name.clone(), update),
             }));
         }

@@ -207,6 +207,7 @@ fn brief(notice: &Notice) -> String {
         Notice::Watched(spec) => format!("{} watched", spec.name),
         Notice::Unwatched(name) => format!("{name} unwatched"),
         Notice::Missing(name) => format!("{name} missing"),
+        Notice::Childless(name) => format!("{name} childless"),
         Notice::Updated(name, update) => {
             let mut text = format!("{name} {}", update.event);
             if let Some(child) = &update.child {
