@@ -56,7 +56,9 @@ impl Scheduler {
     /// A scheduler for the host of this name, with `max_running` places.
     #[must_use]
     pub fn new(host: String, max_running: usize, heritage: Heritage) -> Self {
-        let Heritage { runs, mut applied } = heritage;
+        let Heritage { mut runs, mut applied } = heritage;
+        // Of several runs of a watch, what the last was given is what it knows.
+        runs.sort_by_key(|left| left.run);
         let mut watches: HashMap<WatchName, Entry> = HashMap::new();
         for left in &runs {
             let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);

@@ -247,9 +247,25 @@ impl Watch {
                 waiting
             }
         };
-        let first = waiting.iter().map(|job| job.not_before).min()?;
+        let first =
+            waiting.iter().filter(|job| !self.goes_on(&job.update)).map(|job| job.not_before).min()?;
         let interval_over = self.last_start.and_then(|last| last.checked_add(policy.pacing.min_interval));
         Some(interval_over.map_or(first, |over| over.max(first)))
+    }
+
+    /// Whether it is only the first look at what a run was given that an earlier daemon has left behind: what
+    /// comes of that is waited for, also where runs may be beside each other.
+    fn goes_on(&self, update: &Update) -> bool {
+        let is_left =
+            matches!(&self.state, State::Running { runs, .. } if runs.values().any(Option::is_none));
+        is_left && self.given.is_some_and(|given| self.is_spared_by(update, given))
+    }
+
+    /// Whether an update needs no run if one that was given this has ended well.
+    fn is_spared_by(&self, update: &Update, given: Version) -> bool {
+        let on_load = self.policy.as_ref().map(|policy| policy.run_on_load);
+        let is_first_look = update.event == Event::Loaded && on_load != Some(RunOnLoad::Always);
+        is_first_look && !update.version.is_update_to(&given)
     }
 
     fn settles_at(&self) -> Option<Instant> {
@@ -385,9 +401,10 @@ impl Watch {
         if !self.wants_place(now) {
             return Decision::Nothing;
         }
-        let (mut runs, mut waiting) = self.state.take();
         // The oldest of those that can: one that waits for its retry does not hold up the others.
-        let first = waiting.iter().position(|job| job.not_before <= now);
+        let can = |job: &Job| job.not_before <= now && !self.goes_on(&job.update);
+        let first = self.state.waiting().and_then(|waiting| waiting.iter().position(can));
+        let (mut runs, mut waiting) = self.state.take();
         let job = first.and_then(|first| waiting.remove(first));
         if let Some(job) = &job {
             runs.insert(run, Some(job.clone()));
@@ -401,11 +418,19 @@ impl Watch {
         let (mut runs, mut waiting) = self.state.take();
         let mut decision = Decision::Nothing;
         if let (Some(job), Some(policy)) = (runs.remove(&run), &self.policy) {
+            let was_left = job.is_none();
+            if was_left && self.given == given {
+                self.given = None;
+            }
             if well {
                 self.applied = given.or(self.applied);
                 // A run that an earlier daemon has left behind did what the first look was about to.
-                if policy.run_on_load != RunOnLoad::Always && job.is_none() {
-                    waiting.retain(|job| given.is_none_or(|given| job.update.version.is_update_to(&given)));
+                if let Some(given) = given.filter(|_| was_left) {
+                    let is_spared = |update: &Update| self.is_spared_by(update, given);
+                    waiting.retain(|job| !is_spared(&job.update));
+                    if self.settling.as_ref().is_some_and(|settling| is_spared(&settling.update)) {
+                        self.settling = None;
+                    }
                 }
             } else {
                 // Also one that was started already: beside the last of the runs of a watch that was PARALLEL.

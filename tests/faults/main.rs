@@ -211,13 +211,14 @@ fn apply_something(hosts: &mut [Host], writer: &mut Writer, watches: &[Watch]) {
                 let runs = host.runs.of.get(&watch.name);
                 runs.is_none_or(|runs| !runs.iter().any(runs::Run::went_well))
             };
-            left.extend(watches.iter().filter(well).cloned());
+            left.extend(watches.iter().filter(well).map(|watch| (host.name, watch)));
         }
-        for watch in &left {
+        for (_, watch) in &left {
             writer.write(&watch.znode, watch.kind);
             thread::sleep(Duration::from_millis(20));
         }
-        left.is_empty()
+        let left: Vec<String> = left.iter().map(|(host, watch)| format!("{host} {}", watch.name)).collect();
+        if left.is_empty() { Ok(()) } else { Err(left) }
     });
 }
 

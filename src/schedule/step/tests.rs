@@ -148,6 +148,36 @@ fn what_a_run_of_an_earlier_daemon_has_applied_is_not_run_again_only_since_the_d
 }
 
 #[test]
+fn p3_what_a_run_of_an_earlier_daemon_is_about_to_apply_is_waited_for_in_every_way_to_be_run() {
+    let settle = Pacing { settle: SECOND, ..Pacing::default() };
+    for (run_mode, pacing) in [
+        (queue(), settle),
+        (RunMode::Parallel { max: 4 }, Pacing::default()),
+        (RunMode::Parallel { max: 4 }, settle),
+    ] {
+        for (well, started) in [(true, vec![]), (false, vec![1])] {
+            let policy = Policy { run_on_load: RunOnLoad::IfChanged, pacing, ..policy(run_mode) };
+            let mut played = Played::adopting(policy, 1);
+            let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+            for pause in [SECOND / 2, SECOND * 5] {
+                played.pass(pause);
+                assert!(played.started.is_empty(), "{run_mode:?} {pacing:?}");
+            }
+            let _ = played.end_one(well);
+            played.pass(SECOND * 5);
+            assert_eq!(played.started, started, "{run_mode:?} {pacing:?}");
+        }
+    }
+    // It has not settled when the run ends.
+    let policy = Policy { run_on_load: RunOnLoad::IfChanged, pacing: settle, ..policy(queue()) };
+    let mut played = Played::adopting(policy, 1);
+    let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+    let _ = played.end_one(true);
+    played.pass(SECOND * 5);
+    assert!(played.started.is_empty());
+}
+
+#[test]
 fn what_was_written_while_a_run_had_no_daemon_is_run_after_it_also_without_a_ledger() {
     for (written, started) in [(1, vec![]), (2, vec![2])] {
         let policy = Policy { run_on_load: RunOnLoad::Never, ..policy(queue()) };
