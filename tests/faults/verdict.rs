@@ -8,8 +8,9 @@ use crate::runs::Run;
 use crate::truth::Truth;
 use crate::writer::Story;
 
-/// How long it may take from the birth of a process to its first line.
-const TO_BEGIN_US: u64 = 2_000_000;
+/// How long it may take until a run has written its first line, from what it is run for: a file that was changed,
+/// or a process that was made.
+const TO_BEGIN_US: u64 = 3_000_000;
 
 /// Judges the whole journal of a host.
 ///
@@ -116,7 +117,10 @@ fn p3_has_a_reason(
         }
     }
     let Some(first) = of_attempt(1).next() else { return Ok(()) };
-    let loads = starts(first.began) + redefined(first.began);
+    // What came just before the first one began may have come after it was ordered. If it is not what that was for.
+    let loads = |from| starts(from) + redefined(from);
+    let before = loads(first.began.saturating_sub(TO_BEGIN_US));
+    let loads = loads(first.began).max(before.saturating_sub(usize::from(first.event == "loaded")));
     if of_attempt(1).count() > loads {
         return Err("run again although nothing was loaded since");
     }
