@@ -74,6 +74,15 @@ pub enum Left {
     Ended(End, Output),
 }
 
+impl Left {
+    fn run(&self) -> RunId {
+        match self {
+            Self::Started(record, _) => record.run,
+            Self::Ended(end, _) => end.run,
+        }
+    }
+}
+
 /// The records of one run folder.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -153,7 +162,8 @@ impl Records {
         let _ = fs::remove_file(self.of_ended(run));
     }
 
-    /// What minders that are gone have left. What cannot be read says nothing and is removed.
+    /// What minders that are gone have left, in the order of the runs: of two ends of one watch, the later one
+    /// says what it has applied. What cannot be read says nothing and is removed.
     #[must_use]
     pub fn left(&self) -> Vec<Left> {
         let mut left = Vec::new();
@@ -170,6 +180,7 @@ impl Records {
                 None => drop(fs::remove_file(path)),
             }
         }
+        left.sort_by_key(Left::run);
         left
     }
 }
@@ -291,6 +302,28 @@ mod tests {
             (found, output.last(), output.unsent()),
             (&end, b"said\nand\n".to_vec(), b"and\n".to_vec())
         );
+    }
+
+    #[test]
+    fn p3_ends_that_were_left_are_told_in_the_order_of_their_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::below(folder.path()).unwrap();
+        let (ending, usage) = (Ending::Exited(0), None);
+        let end = End {
+            run: RunId::from_u64(0),
+            about: about(),
+            pid: None,
+            ending,
+            usage,
+            started_ms: 1,
+            lasted_us: 2,
+        };
+        for run in [7, 3, 9, 1, 8, 2, 6, 4, 5] {
+            let end = End { run: RunId::from_u64(run), ..end.clone() };
+            records.leave(&end, &Output::default()).unwrap();
+        }
+        let runs: Vec<u64> = records.left().iter().map(|left| left.run().as_u64()).collect();
+        assert_eq!(runs, (1..=9).collect::<Vec<_>>());
     }
 
     #[test]
