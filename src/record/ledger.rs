@@ -310,7 +310,8 @@ mod tests {
         assert!(children(5, "y\n").is_update_to(&known()));
         let mut writer = Writer::new(Ledger::open(folder.path()));
         writer.begin("a", "/a", &children(4, "y\n"));
-        assert!(writer.written().await.is_empty());
+        let written = tokio::time::timeout(Duration::from_secs(30), writer.written()).await;
+        assert!(written.unwrap().is_empty());
         assert!(children(5, "x\n").is_update_to(&known()));
     }
 
