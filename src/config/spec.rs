@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 pub use name::{NameError, WatchName};
 pub use script::{Script, ScriptError};
@@ -70,7 +71,8 @@ pub struct WatchSpec {
 }
 
 /// What of a znode is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WatchType {
     /// Its contents.
     Data,

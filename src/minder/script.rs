@@ -25,7 +25,9 @@ impl Scripts {
         Self { folder: run_dir.join(FOLDER) }
     }
 
-    /// Writes a run's script for `identity`, or for the daemon's user.
+    /// Writes a run's script for `identity`, or for the daemon's user. What is there under that name is of a
+    /// minder that was killed before its child had a record: the run is ordered again, and that child executes
+    /// nothing.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -34,6 +36,11 @@ impl Scripts {
         DirBuilder::new().recursive(true).mode(0o711).create(&self.folder)?;
         fs::set_permissions(&self.folder, Permissions::from_mode(0o711))?;
         let path = self.folder.join(run.to_string());
+        // Not to write into it: whoever has it open would see it change.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         match fill(file, text, identity) {
             Ok(()) => Ok(path),
@@ -53,4 +60,21 @@ fn fill(mut file: File, text: &str, identity: Option<&Identity>) -> io::Result<(
         fchown(&file, Some(identity.uid), Some(identity.gid))?;
     }
     file.set_permissions(Permissions::from_mode(0o400))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_of_a_run_that_is_ordered_again_takes_the_place_of_what_a_dead_minder_has_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let scripts = Scripts::below(folder.path());
+        let run = RunId::from_u64(7);
+        let first = scripts.write(run, "first", None).unwrap();
+        let second = scripts.write(run, "second", None).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(fs::read_to_string(second).unwrap(), "second");
+    }
 }

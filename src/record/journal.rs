@@ -89,11 +89,13 @@ impl Journal {
     fn note(&mut self, happening: Happening, now: SystemTime) {
         match happening {
             Happening::Started { run, about, pid } => {
+                self.ledger.begin(&about.watch, &about.znode, &about.version);
                 if let Some(run) = self.runs.begin(run, &about, Some(pid), Some(timestamp(now))) {
                     self.events.tell(What::RunStarted { run }, now);
                 }
             }
             Happening::Adopted { run, about, pid } => {
+                self.ledger.begin(&about.watch, &about.znode, &about.version);
                 if let Some(run) = self.runs.begin(run, &about, pid, None) {
                     self.events.tell(What::RunAdopted { run }, now);
                 }

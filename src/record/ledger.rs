@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::config::spec::WatchName;
 use crate::run::folder;
 use crate::schedule::order::{Applied, RunId};
+use crate::watch::update::Version;
 
 /// The number of the format. A file with a greater one is a later release's and is set aside.
 const FORMAT: u32 = 1;
@@ -118,6 +119,10 @@ impl Ledger {
         self.contents.watches.insert(line.watch.to_string(), Entry { applied: line.applied, at });
     }
 
+    fn begin(&mut self, watch: &str, znode: &str, begun: &Version) -> bool {
+        self.contents.watches.get_mut(watch).is_some_and(|entry| entry.applied.begin(znode, begun))
+    }
+
     fn text(&self) -> io::Result<Vec<u8>> {
         let mut text = serde_json::to_vec_pretty(&self.contents)?;
         text.push(b'\n');
@@ -152,6 +157,14 @@ impl Writer {
         self.due.get_or_insert_with(|| Instant::now() + COLLECT);
     }
 
+    /// Takes note of a run that is begun. Nobody waits for that to be written: only where the machine stops in
+    /// the same moment is it forgotten together with the run.
+    pub fn begin(&mut self, watch: &str, znode: &str, begun: &Version) {
+        if self.ledger.begin(watch, znode, begun) {
+            self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+        }
+    }
+
     /// Whether all that was noted is on disk, or could not be written.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -168,7 +181,7 @@ impl Writer {
                     Some(due) => tokio::time::sleep_until(due).await,
                     None => std::future::pending().await,
                 }
-                self.begin();
+                self.begin_write();
                 continue;
             };
             let written = writing.await.map_err(io::Error::other).and_then(|written| written);
@@ -178,7 +191,7 @@ impl Writer {
         }
     }
 
-    fn begin(&mut self) {
+    fn begin_write(&mut self) {
         self.due = None;
         let (path, text) = (self.ledger.path.clone(), self.ledger.text());
         let writing = tokio::task::spawn_blocking(move || write(&path, &text?));
@@ -250,12 +263,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::watch::update::Version;
+    use crate::watch::update::{Digest, Sign, Version};
 
     fn line(watch: &str, mzxid: i64) -> Line {
         Line {
             watch: watch.try_into().unwrap(),
-            applied: Applied { znode: "/a".into(), version: Version { czxid: 1, mzxid, version: 2 } },
+            applied: Applied {
+                znode: "/a".into(),
+                version: Version { czxid: 1, mzxid, version: 2, sign: None },
+            },
             at: SystemTime::now(),
         }
     }
@@ -267,6 +283,36 @@ mod tests {
         }
         writer.written().await;
         assert!(writer.is_idle());
+    }
+
+    fn children(pzxid: i64, names: &str) -> Version {
+        let sign = Some(Sign::Children(Digest::of(names.as_bytes())));
+        Version { czxid: 1, mzxid: pzxid, version: 2, sign }
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_release_has_kept_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"format": 1, "watches": {"a": {
+            "applied": {"znode": "/a", "version": {"czxid": 1, "mzxid": 3, "version": 2}},
+            "at": "2026-01-01T00:00:00Z"}}}"#;
+        fs::write(folder.path().join("ledger.json"), text).unwrap();
+        assert_eq!(Ledger::open(folder.path()).applied()[&"a".try_into().unwrap()], line("a", 3).applied);
+    }
+
+    #[tokio::test]
+    async fn p1_p3_the_names_that_were_applied_are_known_until_something_else_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = || Ledger::open(folder.path()).applied()[&"a".try_into().unwrap()].version;
+        let applied = Applied { znode: "/a".into(), version: children(3, "x\n") };
+        kept(folder.path(), [Line { applied, ..line("a", 0) }]).await;
+        assert!(!children(5, "x\n").is_update_to(&known()));
+        assert!(children(5, "y\n").is_update_to(&known()));
+        let mut writer = Writer::new(Ledger::open(folder.path()));
+        writer.begin("a", "/a", &children(4, "y\n"));
+        let written = tokio::time::timeout(Duration::from_secs(30), writer.written()).await;
+        assert!(written.unwrap().is_empty());
+        assert!(children(5, "x\n").is_update_to(&known()));
     }
 
     fn set_aside_in(folder: &Path) -> usize {

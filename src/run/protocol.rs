@@ -22,7 +22,7 @@ use crate::schedule::order::{RunId, Usage};
 use crate::watch::update::{Event, Version};
 
 /// The number of this protocol.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The folder of the minders' sockets below the run folder. Each socket is named for its minder's process id.
 pub const FOLDER: &str = "minder";
@@ -170,7 +170,7 @@ pub struct About {
     pub znode: String,
     /// The update that it was given.
     pub event: Event,
-    /// The state of the znode that it was given.
+    /// The state of the znode that it was given. A minder of protocol 1 does not give its `sign` back.
     pub version: Version,
     /// Which attempt it is, from 1.
     pub attempt: u32,

@@ -125,6 +125,21 @@ pub struct Applied {
     pub version: Version,
 }
 
+impl Applied {
+    /// Whether it is a state of what this definition watches.
+    #[must_use]
+    pub fn is_of(&self, spec: &WatchSpec) -> bool {
+        self.znode == spec.znode.as_str() && self.version.is_of(spec.watch_type)
+    }
+
+    /// Takes note of a run that is begun with another state, and says whether that changes anything.
+    pub fn begin(&mut self, znode: &str, begun: &Version) -> bool {
+        let once_begun = if self.znode == znode { self.version.once_begun(begun) } else { None };
+        self.version = once_begun.unwrap_or(self.version);
+        once_begun.is_some()
+    }
+}
+
 /// What a run used, its children included as far as it waited for them: `getrusage(2)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

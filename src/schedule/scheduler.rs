@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
@@ -45,7 +46,7 @@ pub enum News {
         watch: WatchName,
         /// What happened to the znode.
         event: Event,
-        /// Of the state that was seen.
+        /// Of the state that was seen; zero where the znode is gone and was not seen by this daemon.
         mzxid: i64,
         /// Whether it will be run: with the zxid of an older one that waited and will not be, since this one
         /// is newer; or why it will not.
@@ -103,12 +104,19 @@ impl Scheduler {
     /// A scheduler for the host of this name, with `max_running` places.
     #[must_use]
     pub fn new(host: String, max_running: usize, heritage: Heritage) -> Self {
-        let Heritage { runs, applied } = heritage;
+        let Heritage { mut runs, mut applied } = heritage;
+        // Of several runs of a watch, what the last was given is what it knows.
+        runs.sort_by_key(|left| left.run);
         let mut watches: HashMap<WatchName, Entry> = HashMap::new();
         for left in &runs {
             let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);
             entry.watch.adopt(left.run);
             entry.given = Some(left.given.clone());
+        }
+        for left in &runs {
+            if let Some(applied) = applied.get_mut(&left.watch) {
+                applied.begin(&left.given.znode, &left.given.version);
+            }
         }
         Self {
             host,
@@ -182,11 +190,12 @@ impl Scheduler {
             self.applied.insert(end.watch.clone(), end.given.clone());
         }
         let Some(entry) = self.watches.get_mut(&end.watch) else { return };
-        let of_same_znode = entry.spec.as_ref().is_some_and(|spec| spec.znode.as_str() == end.given.znode);
+        let given = &end.given;
+        let of_same = entry.spec.as_ref().is_some_and(|spec| given.is_of(spec));
         let input = Input::Ended {
             run: end.run,
             well: end.outcome.is_success(),
-            given: of_same_znode.then_some(end.given.version),
+            given: of_same.then_some(given.version),
         };
         let decision = entry.watch.step(now, input);
         entry.tell_waiting(end, matches!(decision, Decision::Retry { .. }));
@@ -222,11 +231,17 @@ impl Scheduler {
         let name = match notice {
             Notice::Watched(spec) => self.define(spec, now),
             Notice::Missing(name) => {
-                debug!(watch = %name, "the znode does not exist yet");
+                debug!(watch = %name, "the znode does not exist");
+                self.hear_of(&name, Event::Deleted, None, Input::Missing, now);
+                name
+            }
+            Notice::Childless(name) => {
+                debug!(watch = %name, "the znode has no child to be watched yet");
                 name
             }
             Notice::Updated(name, update) => {
-                self.hear_update(&name, update, now);
+                let (event, zxid) = (update.event, Some(update.version.mzxid));
+                self.hear_of(&name, event, zxid, Input::Updated(update), now);
                 name
             }
             Notice::Fired(name, fire, update) => {
@@ -250,10 +265,10 @@ impl Scheduler {
         let name = spec.name.clone();
         let policy = Policy::new(&spec, &self.host);
         let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
-        // What was applied of the contents says nothing of the children.
+        // What was applied of the contents says nothing of the children. What an earlier release has kept does
+        // not say of which it was.
         let is_of_type = entry.spec.as_ref().is_none_or(|old| old.watch_type == spec.watch_type);
-        let of_same =
-            |state: &Applied| (is_of_type && state.znode == spec.znode.as_str()).then_some(state.version);
+        let of_same = |state: &Applied| (is_of_type && state.is_of(&spec)).then_some(state.version);
         let applied = self.applied.get(&name).and_then(of_same);
         let given = entry.given.take().as_ref().and_then(of_same);
         let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
@@ -261,11 +276,10 @@ impl Scheduler {
         name
     }
 
-    fn hear_update(&mut self, name: &WatchName, update: Update, now: Instant) {
+    fn hear_of(&mut self, name: &WatchName, event: Event, mzxid: Option<i64>, input: Input, now: Instant) {
         let Some(entry) = self.watches.get_mut(name) else { return };
-        let (event, mzxid) = (update.event, update.version.mzxid);
-        let zxid = format_args!("{mzxid:#x}");
-        let accepted = match entry.watch.step(now, Input::Updated(update)) {
+        let zxid = mzxid.map(|zxid| display(format!("{zxid:#x}")));
+        let accepted = match entry.watch.step(now, input) {
             Decision::Accepted { instead_of, notify } => {
                 match instead_of {
                     Some(older) => {
@@ -296,6 +310,7 @@ impl Scheduler {
             | Decision::Retry { .. }
             | Decision::Stopped => return,
         };
+        let mzxid = mzxid.unwrap_or_default();
         self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted });
     }
 
@@ -410,6 +425,9 @@ impl Scheduler {
                 let waiting =
                     entry.waiting.iter_mut().filter(|one| one.run.is_none() && one.number <= number);
                 waiting.for_each(|waiting| waiting.run = Some(run));
+                if let Some(applied) = self.applied.get_mut(&name) {
+                    applied.begin(spec.znode.as_str(), &update.version);
+                }
                 self.orders.push_back(Order::Start { run, spec, update, attempt });
             }
             self.follow_up(&name, now);

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use nix::sys::signal::Signal;
 
 use self::failure::{AfterFailure, after_failure};
@@ -71,6 +72,8 @@ pub enum Input {
     Updated(Update),
     /// Somebody wants a run at once, with what the znode has now.
     Fired(Update),
+    /// The znode is not there, and was not seen under the current definition.
+    Missing,
     /// The host has a place for one run, which will have this id.
     Place(RunId),
     /// A run has ended.
@@ -245,6 +248,7 @@ impl Watch {
             }
             Input::Updated(update) => self.update(now, update),
             Input::Fired(update) => self.fire(now, update),
+            Input::Missing => self.miss(now),
             Input::Place(run) => self.start(now, run),
             Input::Ended { run, well, given } => self.end(now, run, well, given),
         }
@@ -264,9 +268,25 @@ impl Watch {
                 waiting
             }
         };
-        let first = waiting.iter().map(|job| job.not_before).min()?;
+        let first =
+            waiting.iter().filter(|job| !self.goes_on(&job.update)).map(|job| job.not_before).min()?;
         let interval_over = self.last_start.and_then(|last| last.checked_add(policy.pacing.min_interval));
         Some(interval_over.map_or(first, |over| over.max(first)))
+    }
+
+    /// Whether it is only the first look at what a run was given that an earlier daemon has left behind: what
+    /// comes of that is waited for, also where runs may be beside each other.
+    fn goes_on(&self, update: &Update) -> bool {
+        let is_left =
+            matches!(&self.state, State::Running { runs, .. } if runs.values().any(Option::is_none));
+        is_left && self.given.is_some_and(|given| self.is_spared_by(update, given))
+    }
+
+    /// Whether an update needs no run if one that was given this has ended well.
+    fn is_spared_by(&self, update: &Update, given: Version) -> bool {
+        let on_load = self.policy.as_ref().map(|policy| policy.run_on_load);
+        let is_first_look = update.event == Event::Loaded && on_load != Some(RunOnLoad::Always);
+        is_first_look && !update.version.is_update_to(&given)
     }
 
     fn settles_at(&self) -> Option<Instant> {
@@ -309,19 +329,23 @@ impl Watch {
 
     fn update(&mut self, now: Instant, mut update: Update) -> Decision {
         let Some(policy) = &self.policy else { return Decision::Nothing };
-        let seen = self.seen.replace(update.version);
+        let seen = self.seen;
+        let is_news = |known: Version| update.version.is_update_to(&known);
+        if seen.is_none_or(is_news) {
+            self.seen = Some(update.version);
+        }
         let later = Event::later(policy.source.watch_type);
         match update.event {
             Event::Loaded => match policy.run_on_load {
                 RunOnLoad::Always => {}
                 // What was written while the definition changed is an update like any other.
-                _ if seen.is_some_and(|seen| seen != update.version) => update.event = later,
+                _ if seen.is_some_and(is_news) => update.event = later,
                 _ if seen.is_some() => return Decision::Dropped(Reason::OnLoad),
-                RunOnLoad::IfChanged if self.applied != Some(update.version) => {}
+                RunOnLoad::IfChanged if self.applied.is_none_or(is_news) => {}
                 // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
                 RunOnLoad::Never
                     if matches!(policy.run_mode, RunMode::Queue { .. })
-                        && self.given.or(self.applied).is_some_and(|known| known != update.version) =>
+                        && self.given.or(self.applied).is_some_and(is_news) =>
                 {
                     update.event = later;
                 }
@@ -374,6 +398,22 @@ impl Watch {
         Decision::Fired { number: self.last_number, notify }
     }
 
+    /// P1: a deletion is an update like any other where it is to be run, also one that came while no daemon was
+    /// there to see it or while the definition changed.
+    fn miss(&mut self, now: Instant) -> Decision {
+        let Some(policy) = &self.policy else { return Decision::Nothing };
+        let may_run =
+            policy.run_on_load != RunOnLoad::Never || matches!(policy.run_mode, RunMode::Queue { .. });
+        let known = self.seen.or(if may_run { self.given.or(self.applied) } else { None });
+        // What an earlier release has kept may be of a deletion.
+        let Some(known) = known.filter(|known| known.sign.is_some()) else { return Decision::Nothing };
+        let version = known.gone(policy.source.watch_type);
+        if !version.is_update_to(&known) {
+            return Decision::Nothing;
+        }
+        self.update(now, Update { event: Event::Deleted, version, contents: Bytes::new(), child: None })
+    }
+
     /// Puts an update in the line. Returns the zxid of one that waited and that it stands for too.
     fn enqueue(&mut self, now: Instant, update: Update, delay: Duration) -> Option<i64> {
         let policy = self.policy.as_ref()?;
@@ -406,9 +446,10 @@ impl Watch {
         if !self.wants_place(now) {
             return Decision::Nothing;
         }
-        let (mut runs, mut waiting) = self.state.take();
         // The oldest of those that can: one that waits for its retry does not hold up the others.
-        let first = waiting.iter().position(|job| job.not_before <= now);
+        let can = |job: &Job| job.not_before <= now && !self.goes_on(&job.update);
+        let first = self.state.waiting().and_then(|waiting| waiting.iter().position(can));
+        let (mut runs, mut waiting) = self.state.take();
         let job = first.and_then(|first| waiting.remove(first));
         if let Some(job) = &job {
             runs.insert(run, Some(job.clone()));
@@ -425,11 +466,19 @@ impl Watch {
         let (mut runs, mut waiting) = self.state.take();
         let mut decision = Decision::Nothing;
         if let (Some(job), Some(policy)) = (runs.remove(&run), &self.policy) {
+            let was_left = job.is_none();
+            if was_left && self.given == given {
+                self.given = None;
+            }
             if well {
                 self.applied = given.or(self.applied);
                 // A run that an earlier daemon has left behind did what the first look was about to.
-                if policy.run_on_load != RunOnLoad::Always && job.is_none() {
-                    waiting.retain(|job| Some(job.update.version) != given);
+                if let Some(given) = given.filter(|_| was_left) {
+                    let is_spared = |update: &Update| self.is_spared_by(update, given);
+                    waiting.retain(|job| !is_spared(&job.update));
+                    if self.settling.as_ref().is_some_and(|settling| is_spared(&settling.update)) {
+                        self.settling = None;
+                    }
                 }
             } else {
                 // Also one that was started already: beside the last of the runs of a watch that was PARALLEL.

@@ -16,7 +16,8 @@ use super::update::Version;
 pub async fn look(client: &Client, znode: &str, requests: &Semaphore) -> Result<Look, Error> {
     Ok(match find(client, znode, requests, || client.get_and_watch_children(znode)).await? {
         Found::There(names, stat, watcher) => {
-            let version = Version { czxid: stat.czxid, mzxid: stat.pzxid, version: stat.cversion };
+            let version =
+                Version { czxid: stat.czxid, mzxid: stat.pzxid, version: stat.cversion, sign: None };
             let contents = lines(names);
             let sight =
                 Sight::Present { version, contents: contents.clone(), mark: Mark::Children(contents) };

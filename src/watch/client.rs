@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use zookeeper_client::{Acls, CreateMode, Error as Zk};
+use zookeeper_client::{Acls, CreateMode, Error as Zk, Stat};
 
 use super::backoff::{Backoff, random};
 use super::ensemble::{Ensemble, NotConnected};
@@ -83,7 +83,7 @@ impl Client {
             self.inner.get_data(znode.as_str()).await
         };
         let (contents, stat) = self.until_answered(znode, 0, read).await?;
-        let version = Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version };
+        let version = version_of(&stat);
         Ok((Bytes::from(contents), version))
     }
 
@@ -101,7 +101,7 @@ impl Client {
             .until_answered(znode, request, write)
             .await
             .map_err(|failure| measured(failure, contents))?;
-        Ok(Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version })
+        Ok(version_of(&stat))
     }
 
     /// Writes a znode, and where it is missing makes it, persistent and open to everyone, and what is
@@ -140,9 +140,7 @@ impl Client {
         let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
         let request = CREATE_BYTES + self.path_bytes(asked) + contents.len();
         let create = async || match self.inner.create(znode, contents, &options).await {
-            Ok((stat, _)) => {
-                Ok(Some(Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version }))
-            }
+            Ok((stat, _)) => Ok(Some(version_of(&stat))),
             Err(Zk::NodeExists) => Ok(None),
             Err(error) => Err(error),
         };
@@ -208,6 +206,10 @@ const SET_BYTES: usize = 20;
 
 /// The same with an ACL for everyone and the znode's kind in the place of the version.
 const CREATE_BYTES: usize = 47;
+
+fn version_of(stat: &Stat) -> Version {
+    Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version, sign: None }
+}
 
 fn fits(znode: &ZnodePath, contents: &[u8]) -> Result<(), Failure> {
     if contents.len() > MOST_CONTENTS {

@@ -16,7 +16,7 @@ use super::update::Version;
 pub async fn look(client: &Client, znode: &str, requests: &Semaphore) -> Result<Look, Error> {
     Ok(match find(client, znode, requests, || client.get_and_watch_data(znode)).await? {
         Found::There(contents, stat, watcher) => {
-            let version = Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version };
+            let version = Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version, sign: None };
             let sight = Sight::Present { version, contents: Bytes::from(contents), mark: Mark::Data };
             Look::of(sight, watcher)
         }

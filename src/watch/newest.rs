@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use zookeeper_client::{Client, Error, OneshotWatcher};
+use zookeeper_client::{Client, Error, OneshotWatcher, Stat};
 
 use super::look::{Found, Look, find};
 use super::seen::{Mark, Newest, Sight};
-use super::sequence::newest;
+use super::sequence::{Position, newest};
 use super::update::Version;
 
 /// Lists the children, arms what tells of the next one that is made or deleted, and reads the newest one,
@@ -33,8 +33,9 @@ pub async fn look(
         let Some((child, number)) = newest(&names) else {
             return Ok(Look::of(Sight::Childless, watcher));
         };
-        let newest = Newest { child: child.to_owned(), number, parent: stat.czxid, changes: stat.cversion };
-        if last.is_some_and(|last| !last.is_succeeded_by(&newest)) {
+        let position = Position { number, parent: stat.czxid, changes: stat.cversion };
+        let newest = Newest { child: child.to_owned(), position };
+        if last.is_some_and(|last| !last.position.is_succeeded_by(position)) {
             return Ok(Look { sight: None, watcher: Some(watcher) });
         }
         let read = {
@@ -43,7 +44,8 @@ pub async fn look(
         };
         match read {
             Ok((contents, stat)) => {
-                let version = Version { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version };
+                let Stat { czxid, mzxid, version, .. } = stat;
+                let version = Version { czxid, mzxid, version, sign: None };
                 let contents = Bytes::from(contents);
                 let sight = Sight::Present { version, contents, mark: Mark::Newest(newest) };
                 return Ok(Look::of(sight, watcher));

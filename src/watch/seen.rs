@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::sequence::Sequence;
-use super::update::{Event, Update, Version};
+use super::sequence::Position;
+use super::update::{Digest, Event, Sign, Update, Version};
+use crate::config::spec::WatchType;
 
 /// What one look at a znode found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,31 +38,32 @@ pub enum Mark {
     Newest(Newest),
 }
 
-/// The newest child, and where in the life of its parent it was looked for.
+/// The newest child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newest {
     /// Its name.
     pub child: String,
-    /// The number at the end of its name.
-    pub number: Sequence,
-    /// The zxid that made the parent. Another parent begins to count anew.
-    pub parent: i64,
-    /// The parent's `cversion`: every change of its children raises it, so that it falls only when an
-    /// ensemble was restored from a backup.
-    pub changes: i32,
+    /// Where it comes among its siblings.
+    pub position: Position,
 }
 
-impl Newest {
-    /// Whether it comes after this one in another history than this one's: the numbers tell nothing.
+impl Mark {
+    /// What is kept of it for a daemon that comes later.
     #[must_use]
-    pub fn is_of_another_history(&self, next: &Self) -> bool {
-        self.parent != next.parent || next.changes.wrapping_sub(self.changes) < 0
+    pub fn sign(&self) -> Sign {
+        match self {
+            Self::Data => Sign::Data,
+            Self::Children(names) => Sign::Children(Digest::of(names)),
+            Self::Newest(newest) => Sign::Newest(newest.position),
+        }
     }
 
-    /// Whether this one may be an update to who has seen `self`.
-    #[must_use]
-    pub fn is_succeeded_by(&self, next: &Self) -> bool {
-        self.is_of_another_history(next) || next.number.is_after(self.number)
+    fn watch_type(&self) -> WatchType {
+        match self {
+            Self::Data => WatchType::Data,
+            Self::Children(_) => WatchType::Children,
+            Self::Newest(_) => WatchType::NewestChild,
+        }
     }
 }
 
@@ -84,6 +86,8 @@ pub enum Seen {
     Nothing,
     /// That it is not there.
     Absent,
+    /// That it is there, without the child that is watched.
+    Childless,
     /// That it is there, in this state.
     Present(Version, Mark),
 }
@@ -91,8 +95,10 @@ pub enum Seen {
 /// What a watch is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The first look found no znode.
+    /// There is no znode, and there was no look that found what is watched.
     Missing,
+    /// The first look found the znode without the child that is watched.
+    Childless,
     /// There is an update.
     Update(Update),
 }
@@ -107,18 +113,22 @@ impl Seen {
     pub fn compare(self, sight: &Sight) -> (Self, Option<News>) {
         match (self, sight) {
             (seen, Sight::Unreadable) => (seen, None),
-            (Self::Nothing, Sight::Absent | Sight::Childless) => (Self::Absent, Some(News::Missing)),
-            (Self::Absent, Sight::Absent | Sight::Childless) => (Self::Absent, None),
+            (Self::Nothing | Self::Childless, Sight::Absent) => (Self::Absent, Some(News::Missing)),
+            (Self::Nothing, Sight::Childless) => (Self::Childless, Some(News::Childless)),
+            (seen @ Self::Absent, Sight::Absent | Sight::Childless)
+            | (seen @ Self::Childless, Sight::Childless) => (seen, None),
             // The numbers go on where they were.
             (seen @ Self::Present(..), Sight::Childless) => (seen, None),
-            (Self::Present(version, _), Sight::Absent) => {
+            (Self::Present(version, mark), Sight::Absent) => {
+                let version = version.gone(mark.watch_type());
                 let update = Update { event: Event::Deleted, version, contents: Bytes::new(), child: None };
                 (Self::Absent, Some(News::Update(update)))
             }
             (seen, Sight::Present { version, contents, mark }) => match seen.event(*version, mark) {
                 Some(event) => {
                     let child = mark.child().map(str::to_owned);
-                    let update = Update { event, version: *version, contents: contents.clone(), child };
+                    let signed = Version { sign: Some(mark.sign()), ..*version };
+                    let update = Update { event, version: signed, contents: contents.clone(), child };
                     (Self::Present(*version, mark.clone()), Some(News::Update(update)))
                 }
                 None => (seen.without_news(*version, mark), None),
@@ -129,7 +139,7 @@ impl Seen {
     fn event(&self, now: Version, mark: &Mark) -> Option<Event> {
         let (before, old) = match self {
             Self::Nothing => return Some(Event::Loaded),
-            Self::Absent => return Some(Event::Created),
+            Self::Absent | Self::Childless => return Some(Event::Created),
             Self::Present(before, old) => (before, old),
         };
         match (old, mark) {
@@ -138,12 +148,14 @@ impl Seen {
             (Mark::Children(old), Mark::Children(new)) if old == new => None,
             (Mark::Children(_), Mark::Children(_)) if before.czxid != now.czxid => Some(Event::Created),
             (Mark::Children(_), Mark::Children(_)) => Some(Event::Children),
-            (Mark::Newest(old), Mark::Newest(new)) if old.parent != new.parent => Some(Event::Created),
-            (Mark::Newest(old), Mark::Newest(new)) if old.is_of_another_history(new) => {
+            (Mark::Newest(old), Mark::Newest(new)) if old.position.parent != new.position.parent => {
+                Some(Event::Created)
+            }
+            (Mark::Newest(old), Mark::Newest(new)) if old.position.is_of_another_history(new.position) => {
                 (before.czxid != now.czxid).then_some(Event::Changed)
             }
             (Mark::Newest(old), Mark::Newest(new)) => {
-                new.number.is_after(old.number).then_some(Event::Changed)
+                old.position.is_succeeded_by(new.position).then_some(Event::Changed)
             }
             // Another type is another definition.
             (Mark::Data, Mark::Children(_) | Mark::Newest(_))
@@ -157,9 +169,12 @@ impl Seen {
         match (self, mark) {
             // An older child may be the newest for now. The number to be exceeded stays, the history goes on.
             (Self::Present(version, Mark::Newest(highest)), Mark::Newest(new)) => {
-                Self::Present(version, Mark::Newest(Newest { changes: new.changes, ..highest }))
+                let position = Position { changes: new.position.changes, ..highest.position };
+                Self::Present(version, Mark::Newest(Newest { position, ..highest }))
             }
-            (Self::Nothing | Self::Absent | Self::Present(..), _) => Self::Present(now, mark.clone()),
+            (Self::Nothing | Self::Absent | Self::Childless | Self::Present(..), _) => {
+                Self::Present(now, mark.clone())
+            }
         }
     }
 }

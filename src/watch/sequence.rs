@@ -1,12 +1,41 @@
 //! The numbers that ZooKeeper puts at the end of the names of sequential znodes, and which of two is the
 //! later one: pure.
 
+use serde::{Deserialize, Serialize};
+
 /// The number of a sequential znode: a counter that its parent holds, of 32 bits with a sign.
 ///
 /// After 2147483647 comes -2147483648 (ZooKeeper's programmer's guide, on sequence nodes), so that of two
 /// numbers that one is the later that is reached from the other in less than half a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Sequence(i32);
+
+/// Where a child comes among its siblings, and where in the life of their parent that was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The number at the end of its name.
+    pub number: Sequence,
+    /// The zxid that made the parent. Another parent begins to count anew.
+    pub parent: i64,
+    /// The parent's `cversion`: every change of its children raises it, so that it falls only when an
+    /// ensemble was restored from a backup.
+    pub changes: i32,
+}
+
+impl Position {
+    /// Whether `next` comes in another history than this one's: the numbers tell nothing.
+    #[must_use]
+    pub fn is_of_another_history(self, next: Self) -> bool {
+        self.parent != next.parent || next.changes.wrapping_sub(self.changes) < 0
+    }
+
+    /// Whether `next` may be an update to who has seen `self`.
+    #[must_use]
+    pub fn is_succeeded_by(self, next: Self) -> bool {
+        self.is_of_another_history(next) || next.number.is_after(self.number)
+    }
+}
 
 /// How many characters ZooKeeper writes: `%010d`.
 const WIDTH: usize = 10;

@@ -1,7 +1,7 @@
 //! Which watches are on which znode, and what each was last told of it: pure, with neither clock nor
 //! channel. What comes of a change or of a look is returned; `hub` does it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::seen::{News, Seen, Sight};
@@ -73,6 +73,8 @@ impl Paths {
 pub struct Subscriptions {
     watches: HashMap<WatchName, Watch>,
     targets: HashMap<Target, Followers>,
+    /// How many of the targets were looked at. It is asked for after each sight, so that it is counted here.
+    looked_at: usize,
     batches: u64,
 }
 
@@ -124,7 +126,7 @@ impl Subscriptions {
     pub fn apply(&mut self, changes: Vec<Change>) -> Plan {
         let mut plan = Plan::default();
         let mut existed: HashMap<Target, bool> = HashMap::new();
-        let mut newcomers = Vec::new();
+        let mut newcomers = HashSet::new();
         for change in changes {
             match change {
                 Change::Added(spec) | Change::Redefined { new: spec, old: _ } => {
@@ -147,12 +149,10 @@ impl Subscriptions {
                 (true, true) if newcomers.contains(&target) => plan.look_again.push(target),
                 (false, true) => plan.start.push(target),
                 (true, false) => {
-                    self.targets.remove(&target);
+                    self.forget(&target);
                     plan.stop.push(target);
                 }
-                (false, false) => {
-                    self.targets.remove(&target);
-                }
+                (false, false) => self.forget(&target),
                 (true, true) => {}
             }
         }
@@ -164,7 +164,9 @@ impl Subscriptions {
     #[must_use]
     pub fn sighted(&mut self, target: &Target, sight: &Sight) -> Vec<Notice> {
         let Some(followers) = self.targets.get_mut(target) else { return Vec::new() };
-        followers.looked_at = true;
+        if !std::mem::replace(&mut followers.looked_at, true) {
+            self.looked_at += 1;
+        }
         followers.is_unreadable = *sight == Sight::Unreadable;
         let mut notices = Vec::new();
         for name in &followers.names {
@@ -188,6 +190,7 @@ impl Subscriptions {
             };
             notices.extend(news.map(|news| match news {
                 News::Missing => Notice::Missing(name.clone()),
+                News::Childless => Notice::Childless(name.clone()),
                 News::Update(update) => Notice::Updated(name.clone(), update),
             }));
         }
@@ -236,8 +239,7 @@ impl Subscriptions {
     /// How far the first looks have come.
     #[must_use]
     pub fn looked(&self) -> Looked {
-        let looked_at = self.targets.values().filter(|on| on.looked_at).count();
-        Looked { batches: self.batches, looked_at, total: self.targets.len() }
+        Looked { batches: self.batches, looked_at: self.looked_at, total: self.targets.len() }
     }
 
     /// How much there is to be sent again when a connection is made anew.
@@ -245,6 +247,12 @@ impl Subscriptions {
     pub fn paths(&self) -> Paths {
         let bytes = self.targets.keys().map(|target| target.znode.as_str().len()).sum();
         Paths { count: self.targets.len(), bytes }
+    }
+
+    fn forget(&mut self, target: &Target) {
+        if self.targets.remove(target).is_some_and(|followers| followers.looked_at) {
+            self.looked_at -= 1;
+        }
     }
 
     /// Makes the watch one that has seen nothing, on the target of its definition.
@@ -281,7 +289,7 @@ fn fit(sight: &Sight) -> Result<Update, Unfit> {
     match sight {
         Sight::Present { version, contents, mark } => Ok(Update {
             event: Event::Fired,
-            version: *version,
+            version: Version { sign: Some(mark.sign()), ..*version },
             contents: contents.clone(),
             child: mark.child().map(str::to_owned),
         }),

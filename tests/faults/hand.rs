@@ -1,6 +1,7 @@
 //! The hand that does the damage, at random and never twice in the same place at once.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ enum Serving {
 
 pub struct Hand<'a> {
     servers: &'a [Server; 3],
+    /// Held while a server is harmed. Whoever holds it has no write on its way: what is on its way into an
+    /// election is what ZooKeeper's servers may disagree about afterwards, as `truth` tells.
+    quiet: &'a Mutex<()>,
     serving: [Serving; 3],
     chance: Chance,
     /// How many of each it has done.
@@ -28,8 +32,8 @@ pub struct Hand<'a> {
 }
 
 impl<'a> Hand<'a> {
-    pub fn new(servers: &'a [Server; 3], chance: Chance) -> Self {
-        Self { servers, serving: [Serving::Well; 3], chance, done: BTreeMap::new() }
+    pub fn new(servers: &'a [Server; 3], quiet: &'a Mutex<()>, chance: Chance) -> Self {
+        Self { servers, quiet, serving: [Serving::Well; 3], chance, done: BTreeMap::new() }
     }
 
     /// Does damage for so long. Some of it lasts beyond that.
@@ -72,13 +76,13 @@ impl<'a> Hand<'a> {
     /// Ends all damage.
     pub fn heal_all(&mut self, hosts: &mut [Host]) {
         self.heal(hosts, Instant::now() + Duration::from_secs(7200));
-        self.servers.iter().for_each(Server::wait_until_it_serves);
+        Server::wait_until_they_agree(self.servers);
     }
 
     /// Ends the trouble of the ensemble and leaves the hosts in theirs.
     pub fn heal_servers(&mut self) {
         self.heal(&mut [], Instant::now() + Duration::from_secs(7200));
-        self.servers.iter().for_each(Server::wait_until_it_serves);
+        Server::wait_until_they_agree(self.servers);
     }
 
     fn heal(&mut self, hosts: &mut [Host], now: Instant) {
@@ -130,12 +134,21 @@ impl<'a> Hand<'a> {
         if in_trouble > 1 || (in_trouble == 1 && !self.chance.one_in(4)) {
             return None;
         }
-        let leader = self.servers.iter().position(Server::leads);
+        let modes = [0, 1, 2].map(|at: usize| match self.serving[at] {
+            Serving::Well => Some(self.servers[at].mode()),
+            Serving::Stopped(_) | Serving::Frozen(_) => None,
+        });
+        if modes.contains(&Some(None)) {
+            // One that is on its way to serve still takes in what it has missed.
+            return None;
+        }
+        let leader = modes.iter().position(|mode| *mode == Some(Some("leader".to_owned())));
         let at = leader.filter(|_| self.chance.one_in(2)).unwrap_or_else(|| self.chance.below(3));
         if self.serving[at] != Serving::Well {
             return None;
         }
         let leads = leader == Some(at);
+        let _quiet = self.quiet.lock().expect("a writer that has not failed");
         if self.chance.one_in(3) {
             self.servers[at].freeze();
             self.serving[at] = Serving::Frozen(until);

@@ -1,17 +1,27 @@
 //! What the journals say of the promises. Each fault that is found is a sentence.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::host::{Done, Host};
 use crate::plan::{Kind, Mode, OnLoad, Watch};
 use crate::runs::Run;
+use crate::truth::Truth;
 use crate::writer::Story;
 
-/// How long it may take from the birth of a process to its first line.
-const TO_BEGIN_US: u64 = 2_000_000;
+/// How long it may take until a run has written its first line, from what it is run for: a file that was changed,
+/// or a process that was made.
+const TO_BEGIN_US: u64 = 3_000_000;
 
 /// Judges the whole journal of a host.
-pub fn faults(host: &Host, watches: &[Watch], stories: &HashMap<String, Story>) -> Vec<String> {
+///
+/// Of a znode that the servers themselves disagree about, the zxids tell nothing, and it is only asked whether
+/// runs overlapped.
+pub fn faults(
+    host: &Host,
+    watches: &[Watch],
+    stories: &HashMap<String, Story>,
+    disputed: &BTreeSet<String>,
+) -> Vec<String> {
     let mut faults = Vec::new();
     let mut say = |watch: &str, what: String| faults.push(format!("{} {watch}: {what}", host.name));
     let one_at_a_time =
@@ -23,9 +33,10 @@ pub fn faults(host: &Host, watches: &[Watch], stories: &HashMap<String, Story>) 
         say("", format!("a run that began twice: {line}"));
     }
     for watch in watches {
+        let is_disputed = disputed.contains(&watch.znode);
         let runs = host.runs.of.get(&watch.name).map_or(&[][..], Vec::as_slice);
         let story = stories.get(&watch.znode);
-        for (at, run) in runs.iter().enumerate() {
+        for (at, run) in runs.iter().enumerate().filter(|_| !is_disputed) {
             let earlier = &runs[..at];
             if let Err(why) = p3_was_written(watch, run, earlier, story) {
                 say(&watch.name, format!("{why}: {run:?}"));
@@ -37,7 +48,7 @@ pub fn faults(host: &Host, watches: &[Watch], stories: &HashMap<String, Story>) 
         }
         if watch.mode != Mode::Parallel {
             for pair in runs.windows(2) {
-                if let Err(why) = p2_follows(&pair[0], &pair[1]) {
+                if let Err(why) = p2_follows(&pair[0], &pair[1], is_disputed) {
                     say(&watch.name, format!("{why}: {pair:?}"));
                 }
             }
@@ -106,13 +117,17 @@ fn p3_has_a_reason(
         }
     }
     let Some(first) = of_attempt(1).next() else { return Ok(()) };
-    let loads = starts(first.began) + redefined(first.began);
+    // What came just before the first one began may have come after it was ordered. If it is not what that was for.
+    let loads = |from| starts(from) + redefined(from);
+    let before = loads(first.began.saturating_sub(TO_BEGIN_US));
+    let loads = loads(first.began).max(before.saturating_sub(usize::from(first.event == "loaded")));
     if of_attempt(1).count() > loads {
         return Err("run again although nothing was loaded since");
     }
-    // Of runs beside each other one that is older may be what was applied last.
+    // Of runs beside each other one that is older may be what was applied last, or what was begun last.
     let beside = |other: &Run| {
-        earlier.iter().any(|third| third.zxid != other.zxid && third.end > Some((other.began, 0)))
+        let after = |third: &Run| third.began > other.began || third.end > Some((other.began, 0));
+        earlier.iter().any(|third| third.zxid != other.zxid && after(third))
     };
     let applied = |other: &Run| same(&other) && other.went_well() && !may_be_lost(other) && !beside(other);
     if watch.on_load != OnLoad::Always && earlier.iter().any(applied) {
@@ -122,25 +137,25 @@ fn p3_has_a_reason(
 }
 
 /// The runs of a watch that has one at a time, in their order.
-fn p2_follows(before: &Run, after: &Run) -> Result<(), &'static str> {
+fn p2_follows(before: &Run, after: &Run, is_disputed: bool) -> Result<(), &'static str> {
     if after.id <= before.id {
         return Err("the later of two runs has the earlier number");
     }
     if before.end.is_some_and(|(ended, _)| ended > after.began) {
         return Err("two runs at once");
     }
-    if after.zxid < before.zxid {
+    // A deletion that was found out about at a start has the zxid of what was applied before.
+    if after.zxid < before.zxid && after.event != "deleted" && !is_disputed {
         return Err("back in time");
     }
     Ok(())
 }
 
 /// The watches of a host that have not last run with what is there.
-pub fn behind(host: &Host, watches: &[Watch], truth: &HashMap<String, u64>) -> Vec<String> {
-    let is_behind = |watch: &&Watch| {
-        watch.mode == Mode::Queue
-            && host.runs.last(&watch.name).map(|run| run.token) != truth.get(&watch.znode).copied()
-    };
+pub fn behind(host: &Host, watches: &[Watch], truth: &Truth) -> Vec<String> {
+    let has_run =
+        |watch: &Watch| host.runs.last(&watch.name).is_some_and(|run| truth.has(&watch.znode, run.token));
+    let is_behind = |watch: &&Watch| watch.mode == Mode::Queue && !has_run(watch);
     let last = |watch: &Watch| format!("{} {} {:?}", host.name, watch.name, host.runs.last(&watch.name));
     watches.iter().filter(is_behind).map(last).collect()
 }

@@ -2,6 +2,7 @@
 //! among it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -89,26 +90,54 @@ impl Writer {
         known
     }
 
-    /// What a run that is given the state of the znode by now is given; `None`: that cannot be told now.
-    pub fn truth(&mut self, path: &str, kind: Kind) -> Option<u64> {
-        let servers = self.servers.clone();
+    /// What this server has of each of the znodes, once it has caught up with its leader; `None`: that cannot be
+    /// told now.
+    pub fn look(&self, server: &str, znodes: &[(String, Kind)]) -> Option<Vec<Told>> {
         let look = async {
-            let client = Client::connect(&servers).await?;
-            client.sync(path).await?;
-            match kind {
-                Kind::Data | Kind::Visitor => Ok(token(&client.get_data(path).await?.0)),
-                Kind::Parent => {
-                    let names = client.list_children(path).await?.into_iter().collect();
-                    Ok(token(lines(&names).as_bytes()))
-                }
-                Kind::Queue => {
-                    let newest = client.list_children(path).await?.into_iter().max().unwrap_or_default();
-                    Ok(token(&client.get_data(&format!("{path}/{newest}")).await?.0))
-                }
+            let client = Client::connect(server).await?;
+            client.sync("/").await?;
+            let mut told = Vec::new();
+            for (path, kind) in znodes {
+                told.push(match kind {
+                    Kind::Data | Kind::Visitor => {
+                        let (contents, stat) = client.get_data(path).await?;
+                        Told::of(&contents, stat.mzxid)
+                    }
+                    Kind::Parent => {
+                        let (names, stat) = client.get_children(path).await?;
+                        Told::of(lines(&names.into_iter().collect()).as_bytes(), stat.pzxid)
+                    }
+                    Kind::Queue => {
+                        let newest = client.list_children(path).await?.into_iter().max().unwrap_or_default();
+                        let (contents, stat) = client.get_data(&format!("{path}/{newest}")).await?;
+                        Told::of(&contents, stat.mzxid)
+                    }
+                });
             }
+            Ok(told)
         };
         let look = async { tokio::time::timeout(ANSWER, look).await };
-        self.runtime.block_on(look).ok().and_then(|truth: Result<u64, Error>| truth.ok())
+        self.runtime.block_on(look).ok().and_then(|told: Result<Vec<Told>, Error>| told.ok())
+    }
+}
+
+/// What a run would be given of a znode, as one server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub token: u64,
+    zxid: i64,
+    contents: String,
+}
+
+impl Told {
+    fn of(contents: &[u8], zxid: i64) -> Self {
+        Self { token: token(contents), zxid, contents: String::from_utf8_lossy(contents).into_owned() }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x} {:?}", self.zxid, self.contents)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 
 /// A file of one or more watches.
+#[derive(Clone)]
 pub struct WatchFile(String);
 
 impl WatchFile {

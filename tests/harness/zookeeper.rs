@@ -219,10 +219,21 @@ impl Server {
         wait_until_it_serves(self.folder.path(), self.port.address());
     }
 
-    /// Whether it leads its ensemble. One that does not answer at once does not.
-    pub fn leads(&self) -> bool {
-        let answer = four_letter(self.port.address(), "srvr", PATIENCE);
-        answer.is_ok_and(|answer| answer.contains("Mode: leader"))
+    /// What it is in its ensemble: `leader` or `follower`. `None`: it does not serve, or does not say so at once.
+    pub fn mode(&self) -> Option<String> {
+        let answer = four_letter(self.port.address(), "srvr", PATIENCE).ok()?;
+        answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// Waits until all of an ensemble serve, under one leader: one that was frozen may not have heard yet that
+    /// it is one no more.
+    pub fn wait_until_they_agree(servers: &[Self]) {
+        eventually(DEADLINE, "an ensemble with one leader", || {
+            let modes: Vec<Option<String>> = servers.iter().map(Self::mode).collect();
+            let count = |mode: &str| modes.iter().filter(|other| other.as_deref() == Some(mode)).count();
+            let agree = count("leader") == 1 && count("follower") == servers.len() - 1;
+            if agree { Ok(()) } else { Err(modes) }
+        });
     }
 
     fn jvm(&self, port: &Port, secure: Option<&Port>, more: &[&str]) -> Jvm {

@@ -217,7 +217,7 @@ fn shell(run: u64, command: &str) -> Start {
             watch: "alone".into(),
             znode: "/alone".into(),
             event: Event::Changed,
-            version: Version { czxid: 1, mzxid: 2, version: 3 },
+            version: Version { czxid: 1, mzxid: 2, version: 3, sign: None },
             attempt: 4,
         },
         argv: ["/bin/sh", "-c", command].map(String::from).into(),

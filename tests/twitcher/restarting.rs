@@ -109,6 +109,28 @@ fn p1_an_update_that_was_made_while_the_daemon_was_down_is_run_once_at_its_start
 }
 
 #[test]
+fn p1_a_deletion_that_was_made_while_the_daemon_was_down_is_run_once_at_its_start() {
+    for run_on_load in ["true", "false"] {
+        let mut rig = Rig::new(run_on_load);
+        assert_eq!(rig.daemon.stop().code(), Some(0));
+        rig.daemon.write_watch("value.toml", rig.file.clone().key("on_delete", "\"run\""));
+        rig.client.delete("/value");
+        rig.gate.let_through(1);
+        rig.daemon.start_again();
+        rig.expect(&["deleted ", "end "]);
+        rig.daemon.wait_for_log("run ended outcome=exited(0)");
+        // And not at the next.
+        assert_eq!(rig.daemon.stop().code(), Some(0));
+        let before = rig.daemon.log().matches("ready: watching 1 znode").count();
+        rig.daemon.start_again();
+        rig.wait_until_all_is_looked_at(before + 1);
+        rig.client.create("/value", "2");
+        rig.gate.open();
+        rig.expect(&["deleted ", "end ", "created 2", "end 2"]);
+    }
+}
+
+#[test]
 fn p3_a_znode_that_is_as_it_was_when_the_daemon_went_down_is_no_reason_to_run() {
     for run_on_load in ["\"if-changed\"", "false"] {
         let mut rig = Rig::new(run_on_load);

@@ -11,7 +11,8 @@ use crate::config::Defaults;
 use crate::config::parse::parse;
 use crate::schedule::order::{Outcome, RunId};
 use crate::schedule::step::Gate;
-use crate::watch::update::{Event, Version};
+use crate::watch::sequence::{Position, Sequence};
+use crate::watch::update::{Digest, Event, Sign, Update, Version};
 
 struct Rig {
     notices: mpsc::Sender<Notice>,
@@ -43,8 +44,11 @@ impl Rig {
     }
 
     async fn look(&self, mzxid: i64) {
-        let update =
-            Update { event: Event::Loaded, version: version(mzxid), contents: Bytes::new(), child: None };
+        self.see(version(mzxid)).await;
+    }
+
+    async fn see(&self, version: Version) {
+        let update = Update { event: Event::Loaded, version, contents: Bytes::new(), child: None };
         self.notices.send(Notice::Updated("a".try_into().unwrap(), update)).await.unwrap();
     }
 
@@ -77,7 +81,7 @@ fn spec(keys: &str) -> Arc<WatchSpec> {
 }
 
 fn version(mzxid: i64) -> Version {
-    Version { czxid: 1, mzxid, version: 0 }
+    Version { czxid: 1, mzxid, version: 0, sign: Some(Sign::Data) }
 }
 
 fn applied(mzxid: i64) -> Applied {
@@ -86,6 +90,71 @@ fn applied(mzxid: i64) -> Applied {
 
 fn heritage(mzxid: i64, runs: Vec<Adopted>) -> Heritage {
     Heritage { runs, applied: [("a".try_into().unwrap(), applied(mzxid))].into() }
+}
+
+fn children(pzxid: i64, names: &str) -> Version {
+    Version { sign: Some(Sign::Children(Digest::of(names.as_bytes()))), ..version(pzxid) }
+}
+
+fn newest(czxid: i64, number: &str, changes: i32) -> Version {
+    let position = Position { number: Sequence::of(number).unwrap(), parent: 1, changes };
+    Version { czxid, mzxid: czxid, version: 0, sign: Some(Sign::Newest(position)) }
+}
+
+/// What is ordered by a daemon whose ledger has this, for a watch with these keys that sees that.
+async fn ordered_after(known: Version, keys: &str, seen: Version) -> Vec<i64> {
+    let known = Applied { znode: "/a".into(), version: known };
+    let rig = Rig::new(Heritage { runs: Vec::new(), applied: [("a".try_into().unwrap(), known)].into() });
+    rig.define(keys).await;
+    rig.see(seen).await;
+    rig.ordered().await
+}
+
+#[tokio::test]
+async fn p3_what_was_applied_of_the_contents_under_an_earlier_daemon_says_nothing_of_the_children() {
+    let keys = "run_on_load = false\nwatch_type = 'children'";
+    assert!(ordered_after(version(6), keys, children(7, "x\n")).await.is_empty());
+}
+
+#[tokio::test]
+async fn p1_p3_a_list_that_is_equal_at_the_next_start_is_not_run_whatever_came_and_went_meanwhile() {
+    for on_load in ["false", "'if-changed'"] {
+        let keys = format!("run_on_load = {on_load}\nwatch_type = 'children'");
+        assert!(ordered_after(children(6, "x\n"), &keys, children(8, "x\n")).await.is_empty());
+        assert_eq!(ordered_after(children(6, "x\n"), &keys, children(8, "y\n")).await, [8]);
+        // Something else was begun in between, and nobody knows how far it came.
+        let begun = children(6, "x\n").once_begun(&children(7, "y\n")).unwrap();
+        assert_eq!(ordered_after(begun, &keys, children(8, "x\n")).await, [8]);
+        assert_eq!(ordered_after(begun, &keys, children(7, "y\n")).await, [7]);
+    }
+}
+
+#[tokio::test]
+async fn p1_p3_a_newest_child_that_was_deleted_leaves_an_older_one_that_is_not_run() {
+    for on_load in ["false", "'if-changed'"] {
+        let keys = format!("run_on_load = {on_load}\nwatch_type = 'newest-child'");
+        let known = newest(12, "0000000002", 3);
+        assert!(ordered_after(known, &keys, newest(11, "0000000001", 4)).await.is_empty());
+        assert_eq!(ordered_after(known, &keys, newest(13, "0000000003", 5)).await, [13]);
+        // From a backup.
+        assert_eq!(ordered_after(known, &keys, newest(11, "0000000001", 2)).await, [11]);
+    }
+}
+
+#[tokio::test]
+async fn p1_a_list_that_came_back_while_another_one_was_run_without_success_is_run() {
+    let keys = "run_on_load = 'if-changed'\nwatch_type = 'children'";
+    let run = RunId::from_u64(1);
+    let given = |version| Applied { znode: "/a".into(), version };
+    let left = Adopted { run, watch: "a".try_into().unwrap(), given: given(children(7, "y\n")) };
+    let applied = [("a".try_into().unwrap(), given(children(6, "x\n")))].into();
+    let rig = Rig::new(Heritage { runs: vec![left], applied });
+    rig.define(keys).await;
+    rig.see(children(8, "x\n")).await;
+    let (watch, lasted) = ("a".try_into().unwrap(), Duration::ZERO);
+    let (given, outcome) = (given(children(7, "y\n")), Outcome::Exited(1));
+    rig.ended.send(Ended { run, watch, given, outcome, usage: None, lasted }).await.unwrap();
+    assert_eq!(rig.ordered().await, [8]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 use crate::config::spec::{OnFailure, Pacing, Retries};
-use crate::schedule::step::played::{Played, policy, update};
+use crate::schedule::step::played::{DELETED, Played, policy, update};
 
 /// Something that happens.
 #[derive(Debug, Clone)]
@@ -33,88 +33,103 @@ struct World {
     policy: Policy,
     /// The zxid of the last write; zero before the first.
     written: i64,
+    /// The znode was deleted after that, when so many runs had been started.
+    gone: Option<usize>,
     /// What is to have been run when all is quiet.
     owed: Option<i64>,
-    ledger: Option<Version>,
-    /// The last write needs no run: it came when DISCARD did not want it, or before anything was applied by
-    /// a watch that does not run on load.
+    /// The last write or deletion needs no run: it came when DISCARD did not want it, or before anything was
+    /// applied by a watch that does not run on load, or nobody asks for runs of deletions.
     excused: bool,
 }
 
 impl World {
     fn new(policy: Policy) -> Self {
-        Self {
-            played: Played::new(policy.clone()),
-            policy,
-            written: 0,
-            owed: None,
-            ledger: None,
-            excused: false,
-        }
+        let played = Played::new(policy.clone());
+        Self { played, policy, written: 0, gone: None, owed: None, excused: false }
     }
 
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Update => {
                 self.written += 1;
+                self.gone = None;
                 self.excused = false;
                 self.tell_update(Event::Changed);
             }
-            Happening::Delete => self.tell_update(Event::Deleted),
+            Happening::Delete if self.gone.is_some() || self.written == 0 => {}
+            Happening::Delete => {
+                self.gone = Some(self.played.started.len());
+                self.excused = false;
+                self.tell_update(Event::Deleted);
+            }
             Happening::Fire => self.fire(),
-            Happening::End { well } => self.end_one(well),
+            Happening::End { well } => drop(self.played.end_one(well)),
             Happening::Pass(time) => self.played.pass(time),
             Happening::Pause => drop(self.played.tell(Input::Pause)),
             Happening::Resume => drop(self.played.tell(Input::Resume)),
             Happening::Redefine(policy) => {
                 self.policy = policy.clone();
                 self.played.define(policy);
-                self.tell_update(Event::Loaded);
+                self.look();
             }
             Happening::Restart => {
-                self.played.restart(self.policy.clone(), self.ledger);
+                self.played.restart(self.policy.clone());
                 // Whatever it was, it is what the first look finds.
                 self.owed = None;
-                self.tell_update(Event::Loaded);
+                self.look();
             }
         }
     }
 
-    fn end_one(&mut self, well: bool) {
-        if let Some(&(_, zxid)) = self.played.running.first()
-            && well
-        {
-            self.ledger = Some(update(Event::Changed, zxid).version);
+    /// The first look under a definition.
+    fn look(&mut self) {
+        if self.gone.is_none() && self.written > 0 {
+            self.tell_update(Event::Loaded);
+            return;
         }
-        let _ = self.played.end_one(well);
+        let nothing_known = self.played.ledger.is_none() && self.played.running.is_empty();
+        match self.played.tell(Input::Missing) {
+            Decision::Accepted { .. } => {
+                assert!(self.gone.is_some(), "a deletion of what never was");
+                self.owed = Some(DELETED);
+            }
+            Decision::Nothing => {
+                let is_queue = matches!(self.policy.run_mode, RunMode::Queue { .. });
+                self.excused |= nothing_known || (self.policy.run_on_load == RunOnLoad::Never && !is_queue);
+            }
+            Decision::Dropped(Reason::OnDelete | Reason::Discarded) => self.excused = true,
+            other => panic!("a deletion leads to {other:?}"),
+        }
     }
 
     fn tell_update(&mut self, event: Event) {
-        if self.written == 0 {
-            return;
-        }
         let runs = !self.played.running.is_empty();
         let told = self.played.tell(Input::Updated(update(event, self.written)));
         match told {
-            Decision::Accepted { .. } => self.owed = Some(self.written),
+            Decision::Accepted { .. } => {
+                self.owed = Some(if event == Event::Deleted { DELETED } else { self.written });
+            }
             Decision::Dropped(Reason::Discarded) => {
                 assert!(runs && self.policy.run_mode == RunMode::Discard, "discarded beside no run");
                 self.excused = true;
             }
-            Decision::Dropped(Reason::OnDelete) => assert_eq!(event, Event::Deleted),
+            Decision::Dropped(Reason::OnDelete) => {
+                assert_eq!(event, Event::Deleted);
+                self.excused = true;
+            }
             Decision::Dropped(Reason::OnLoad) => {
                 assert_eq!(event, Event::Loaded);
                 assert_ne!(self.policy.run_on_load, RunOnLoad::Always);
                 let is_queue = matches!(self.policy.run_mode, RunMode::Queue { .. });
-                self.excused |=
-                    self.policy.run_on_load == RunOnLoad::Never && (self.ledger.is_none() || !is_queue);
+                self.excused |= self.policy.run_on_load == RunOnLoad::Never
+                    && (self.played.ledger.is_none() || !is_queue);
             }
             other => panic!("an update leads to {other:?}"),
         }
     }
 
     fn fire(&mut self) {
-        if self.written == 0 {
+        if self.written == 0 || self.gone.is_some() {
             return;
         }
         let runs = !self.played.running.is_empty();
@@ -135,7 +150,7 @@ impl World {
             if self.played.running.is_empty() {
                 return;
             }
-            self.end_one(true);
+            let _ = self.played.end_one(true);
         }
         panic!("there is no rest: {:?}", self.played);
     }
@@ -204,7 +219,12 @@ proptest! {
         }
         // P1, over the death of the daemon too: the last write was given to a run.
         if matches!(world.policy.run_mode, RunMode::Queue { .. }) && world.written > 0 && !world.excused {
-            prop_assert!(started.contains(&world.written), "{} is not in {started:?}", world.written);
+            let (last, since) = match world.gone {
+                None => (world.written, 0),
+                // A run of an earlier deletion does, where nothing else was begun since.
+                Some(since) => (DELETED, since.saturating_sub(1)),
+            };
+            prop_assert!(started[since..].contains(&last), "{last} is not in {started:?} since {since}");
         }
     }
 }

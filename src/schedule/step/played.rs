@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
 use crate::schedule::order::RunIds;
+use crate::watch::update::Sign;
 
 pub fn policy(run_mode: RunMode) -> Policy {
     Policy {
@@ -22,8 +23,21 @@ pub fn policy(run_mode: RunMode) -> Policy {
     }
 }
 
+/// What a deletion is called among the zxids.
+pub const DELETED: i64 = -1;
+
+pub fn version(mzxid: i64) -> Version {
+    Version { czxid: 1, mzxid, version: 0, sign: Some(Sign::Data) }
+}
+
+/// The zxid of a state, unless it is that of a znode which is not there.
+fn name(version: &Version) -> i64 {
+    if matches!(version.sign, Some(Sign::Absent(_))) { DELETED } else { version.mzxid }
+}
+
 pub fn update(event: Event, mzxid: i64) -> Update {
-    let version = Version { czxid: 1, mzxid, version: 0 };
+    let version = version(mzxid);
+    let version = if event == Event::Deleted { version.gone(WatchType::Data) } else { version };
     Update { event, version, contents: Bytes::new(), child: None }
 }
 
@@ -33,8 +47,10 @@ pub struct Played {
     pub now: Instant,
     has_places: bool,
     ids: RunIds,
-    /// What goes on, with the zxid that it was given.
-    pub running: Vec<(RunId, i64)>,
+    /// What goes on, with the state that it was given.
+    pub running: Vec<(RunId, Version)>,
+    /// What the ledger says, of which only the next daemon hears.
+    pub ledger: Option<Version>,
     /// The zxids that runs were started with, in order.
     pub started: Vec<i64>,
     pub most_at_once: usize,
@@ -64,8 +80,8 @@ impl Played {
     pub fn adopting(policy: Policy, mzxid: i64) -> Self {
         let mut played = Self::nothing();
         let run = played.ids.next(SystemTime::UNIX_EPOCH);
-        played.running.push((run, mzxid));
-        played.restart(policy, None);
+        played.running.push((run, version(mzxid)));
+        played.restart(policy);
         played
     }
 
@@ -76,6 +92,7 @@ impl Played {
             has_places: true,
             ids: RunIds::after([]),
             running: vec![],
+            ledger: None,
             started: vec![],
             most_at_once: 0,
             run_mode: None,
@@ -85,7 +102,8 @@ impl Played {
 
     pub fn tell(&mut self, input: Input) -> Decision {
         match &input {
-            Input::Updated(update) | Input::Fired(update) => self.tell_of(update.version.mzxid, input),
+            Input::Updated(update) | Input::Fired(update) => self.tell_of(name(&update.version), input),
+            Input::Missing => self.tell_of(DELETED, input),
             Input::Defined { policy, .. } => {
                 self.run_mode = Some(policy.run_mode);
                 self.tell_of(0, input)
@@ -109,19 +127,21 @@ impl Played {
             let Decision::Start { update, .. } = self.watch.step(self.now, Input::Place(run)) else {
                 panic!("a watch that wants a place does not take it")
             };
-            let mzxid = update.version.mzxid;
+            let mzxid = name(&update.version);
             match self.run_mode {
                 Some(RunMode::Parallel { max }) => assert!(self.running.len() < max as usize),
                 _ => {
                     assert!(self.running.is_empty(), "P2: {mzxid} starts beside {:?}", self.running);
                     let newest = self.started.iter().copied().max().unwrap_or(0);
-                    assert!(mzxid >= newest, "P1: {mzxid} is run after {newest}");
+                    assert!(mzxid == DELETED || mzxid >= newest, "P1: {mzxid} is run after {newest}");
                 }
             }
             let left = self.announced.get(&mzxid).and_then(|announced| announced.checked_sub(1));
             let left = left.unwrap_or_else(|| panic!("P3: nothing asked for a run of {mzxid}"));
             self.announced.insert(mzxid, left);
-            self.running.push((run, mzxid));
+            let begun = |known: Version| known.once_begun(&update.version).unwrap_or(known);
+            self.ledger = self.ledger.map(begun);
+            self.running.push((run, update.version));
             self.started.push(mzxid);
         }
         self.most_at_once = self.most_at_once.max(self.running.len());
@@ -145,20 +165,22 @@ impl Played {
         if self.running.is_empty() {
             return Decision::Nothing;
         }
-        let (run, mzxid) = self.running.remove(0);
-        let given = Some(update(Event::Changed, mzxid).version);
-        self.tell_of(mzxid, Input::Ended { run, well, given })
+        let (run, given) = self.running.remove(0);
+        if well {
+            self.ledger = Some(given);
+        }
+        self.tell_of(name(&given), Input::Ended { run, well, given: Some(given) })
     }
 
     /// The daemon dies and is started again: runs go on, all else is forgotten but what the ledger says.
-    pub fn restart(&mut self, policy: Policy, applied: Option<Version>) {
+    pub fn restart(&mut self, policy: Policy) {
         self.watch = Watch::new();
         self.announced.clear();
         for &(run, _) in &self.running {
             self.watch.adopt(run);
         }
-        let given = self.running.last().map(|(_, mzxid)| update(Event::Changed, *mzxid).version);
-        let _ = self.tell(Input::Defined { policy, applied, given });
+        let given = self.running.last().map(|(_, version)| *version);
+        let _ = self.tell(Input::Defined { policy, applied: self.ledger, given });
     }
 
     pub fn end_all(&mut self) {

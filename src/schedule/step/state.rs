@@ -48,6 +48,14 @@ impl State {
         }
     }
 
+    /// What waits.
+    pub(super) fn waiting(&self) -> Option<&VecDeque<Job>> {
+        match self {
+            Self::Idle => None,
+            Self::Waiting(waiting) | Self::Running { waiting, .. } => Some(waiting),
+        }
+    }
+
     /// What runs and what waits; `Idle` is left behind.
     pub(super) fn take(&mut self) -> (Runs, VecDeque<Job>) {
         match std::mem::take(self) {

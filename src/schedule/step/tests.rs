@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
-use crate::schedule::step::played::{Played, policy, update};
+use crate::schedule::step::played::{DELETED, Played, policy, update, version};
+use crate::watch::sequence::{Position, Sequence};
+use crate::watch::update::Sign;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -62,7 +64,7 @@ fn a_first_look_is_not_run_where_run_on_load_is_off() {
 
 #[test]
 fn a_first_look_is_run_if_the_ledger_says_otherwise() {
-    let applied = |mzxid| Some(update(Event::Loaded, mzxid).version);
+    let applied = |mzxid| Some(version(mzxid));
     for (run_on_load, ledger, started) in [
         (RunOnLoad::IfChanged, None, 1),
         (RunOnLoad::IfChanged, applied(6), 1),
@@ -146,6 +148,36 @@ fn what_a_run_of_an_earlier_daemon_has_applied_is_not_run_again_only_since_the_d
 }
 
 #[test]
+fn p3_what_a_run_of_an_earlier_daemon_is_about_to_apply_is_waited_for_in_every_way_to_be_run() {
+    let settle = Pacing { settle: SECOND, ..Pacing::default() };
+    for (run_mode, pacing) in [
+        (queue(), settle),
+        (RunMode::Parallel { max: 4 }, Pacing::default()),
+        (RunMode::Parallel { max: 4 }, settle),
+    ] {
+        for (well, started) in [(true, vec![]), (false, vec![1])] {
+            let policy = Policy { run_on_load: RunOnLoad::IfChanged, pacing, ..policy(run_mode) };
+            let mut played = Played::adopting(policy, 1);
+            let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+            for pause in [SECOND / 2, SECOND * 5] {
+                played.pass(pause);
+                assert!(played.started.is_empty(), "{run_mode:?} {pacing:?}");
+            }
+            let _ = played.end_one(well);
+            played.pass(SECOND * 5);
+            assert_eq!(played.started, started, "{run_mode:?} {pacing:?}");
+        }
+    }
+    // It has not settled when the run ends.
+    let policy = Policy { run_on_load: RunOnLoad::IfChanged, pacing: settle, ..policy(queue()) };
+    let mut played = Played::adopting(policy, 1);
+    let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+    let _ = played.end_one(true);
+    played.pass(SECOND * 5);
+    assert!(played.started.is_empty());
+}
+
+#[test]
 fn what_was_written_while_a_run_had_no_daemon_is_run_after_it_also_without_a_ledger() {
     for (written, started) in [(1, vec![]), (2, vec![2])] {
         let policy = Policy { run_on_load: RunOnLoad::Never, ..policy(queue()) };
@@ -191,7 +223,79 @@ fn a_deletion_is_run_only_where_it_is_asked_for() {
     assert_eq!(played.tell(deletion()), Decision::Dropped(Reason::OnDelete));
     played.define(Policy { on_delete: OnDelete::Run, ..policy(queue()) });
     let _ = played.tell(deletion());
-    assert_eq!(played.started, [1, 1]);
+    assert_eq!(played.started, [1, DELETED]);
+}
+
+#[test]
+fn p1_a_deletion_that_no_daemon_was_there_to_see_is_run_where_it_is_asked_for() {
+    let there = Some(version(7));
+    let gone = Some(version(7).gone(WatchType::Data));
+    let unsigned = Some(Version { sign: None, ..version(7) });
+    for (run_on_load, run_mode, on_delete, ledger, started) in [
+        (RunOnLoad::Always, queue(), OnDelete::Run, there, 1),
+        (RunOnLoad::IfChanged, RunMode::Discard, OnDelete::Run, there, 1),
+        (RunOnLoad::Never, queue(), OnDelete::Run, there, 1),
+        (RunOnLoad::Never, RunMode::Discard, OnDelete::Run, there, 0),
+        (RunOnLoad::Always, queue(), OnDelete::Ignore, there, 0),
+        // P3: it was run, or there is nothing to say that there was anything to be deleted.
+        (RunOnLoad::Always, queue(), OnDelete::Run, gone, 0),
+        (RunOnLoad::Always, queue(), OnDelete::Run, None, 0),
+        (RunOnLoad::Always, queue(), OnDelete::Run, unsigned, 0),
+    ] {
+        let policy = Policy { run_on_load, on_delete, ..policy(run_mode) };
+        let mut played = Played::with_ledger(policy, ledger);
+        let _ = played.tell(Input::Missing);
+        played.end_all();
+        // Not again by another look.
+        let _ = played.tell(Input::Missing);
+        assert_eq!(
+            played.started,
+            vec![DELETED; started],
+            "{run_on_load:?} {run_mode:?} {on_delete:?} {ledger:?}"
+        );
+    }
+}
+
+#[test]
+fn p1_a_deletion_between_two_definitions_is_run() {
+    let mut played = Played::new(Policy { on_delete: OnDelete::Run, ..policy(queue()) });
+    let _ = played.update(7);
+    played.end_all();
+    played.define(Policy { on_delete: OnDelete::Run, ..policy(RunMode::Discard) });
+    let _ = played.tell(Input::Missing);
+    assert_eq!(played.started, [7, DELETED]);
+}
+
+#[test]
+fn p1_a_deletion_is_run_again_that_was_run_before_something_else_was_begun() {
+    let policy = Policy { on_delete: OnDelete::Run, ..policy(queue()) };
+    let mut played = Played::new(policy.clone());
+    let _ = played.tell(Input::Updated(update(Event::Deleted, 1)));
+    let _ = played.end_one(true);
+    let _ = played.update(2);
+    let _ = played.end_one(false);
+    // Deleted again while no daemon is there.
+    played.restart(policy);
+    let _ = played.tell(Input::Missing);
+    assert_eq!(played.started, [DELETED, 2, DELETED]);
+}
+
+#[test]
+fn p3_an_older_child_that_is_the_newest_by_now_is_no_update_to_another_definition() {
+    let child = |czxid, number: &str, changes| {
+        let position = Position { number: Sequence::of(number).unwrap(), parent: 1, changes };
+        let version = Version { czxid, mzxid: czxid, version: 0, sign: Some(Sign::Newest(position)) };
+        Input::Updated(Update { version, ..update(Event::Loaded, 0) })
+    };
+    let source = Source { znode: ZnodePath::try_from("/a").unwrap(), watch_type: WatchType::NewestChild };
+    let quiet = Policy { source, run_on_load: RunOnLoad::Never, ..policy(queue()) };
+    let mut played = Played::new(quiet.clone());
+    let _ = played.tell(child(12, "0000000002", 2));
+    played.define(quiet.clone());
+    assert_eq!(played.tell(child(11, "0000000001", 3)), Decision::Dropped(Reason::OnLoad));
+    played.define(quiet);
+    let _ = played.tell(child(13, "0000000003", 4));
+    assert_eq!(played.started, [13]);
 }
 
 #[test]

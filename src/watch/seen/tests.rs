@@ -4,9 +4,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::watch::sequence::Sequence;
 
 fn version(czxid: i64, mzxid: i64) -> Version {
-    Version { czxid, mzxid, version: 0 }
+    Version { czxid, mzxid, version: 0, sign: None }
 }
 
 fn present(czxid: i64, mzxid: i64) -> Sight {
@@ -25,8 +26,8 @@ fn children(czxid: i64, pzxid: i64, names: &'static str) -> Sight {
 
 /// A newest child that was made by the transaction `czxid`, when the children had changed so often.
 fn newest(czxid: i64, child: &str, parent: i64, changes: i32) -> Sight {
-    let number = Sequence::of(child).unwrap();
-    let mark = Mark::Newest(Newest { child: child.to_owned(), number, parent, changes });
+    let position = Position { number: Sequence::of(child).unwrap(), parent, changes };
+    let mark = Mark::Newest(Newest { child: child.to_owned(), position });
     Sight::Present { version: version(czxid, czxid), contents: Bytes::from(child.to_owned()), mark }
 }
 
@@ -40,6 +41,7 @@ fn told(sights: &[Sight]) -> Vec<String> {
         told.push(match news {
             None => String::new(),
             Some(News::Missing) => "missing".to_owned(),
+            Some(News::Childless) => "childless".to_owned(),
             Some(News::Update(update)) => match update.child {
                 Some(child) => format!("{} {child}", update.event),
                 None => update.event.to_string(),
@@ -52,7 +54,7 @@ fn told(sights: &[Sight]) -> Vec<String> {
 fn event(seen: Seen, sight: &Sight) -> Option<Event> {
     match seen.compare(sight).1 {
         Some(News::Update(update)) => Some(update.event),
-        Some(News::Missing) | None => None,
+        Some(News::Missing | News::Childless) | None => None,
     }
 }
 
@@ -85,8 +87,8 @@ fn a_state_from_a_restored_backup_is_new_though_its_zxid_is_lower() {
 #[test]
 fn a_deletion_carries_the_last_version_and_no_contents() {
     let (seen, news) = data(3, 5).compare(&Sight::Absent);
-    let update =
-        Update { event: Event::Deleted, version: version(3, 5), contents: Bytes::new(), child: None };
+    let version = version(3, 5).gone(WatchType::Data);
+    let update = Update { event: Event::Deleted, version, contents: Bytes::new(), child: None };
     assert_eq!((seen, news), (Seen::Absent, Some(News::Update(update))));
 }
 
@@ -123,7 +125,7 @@ fn a_deletion_tells_the_version_that_was_seen_last_though_it_was_no_news() {
     let (seen, _) = seen.compare(&children(1, 4, "a\n"));
     let (_, news) = seen.compare(&Sight::Absent);
     let Some(News::Update(update)) = news else { panic!("{news:?}") };
-    assert_eq!(update.version, version(1, 4));
+    assert_eq!(update.version, version(1, 4).gone(WatchType::Children));
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn a_newest_child_is_new_when_its_number_rises() {
 fn a_parent_without_the_child_is_waited_with_as_if_it_were_missing() {
     assert_eq!(
         told(&[Sight::Childless, Sight::Absent, Sight::Childless, newest(5, "0000000000", 4, 1)]),
-        ["missing", "", "", "created 0000000000"]
+        ["childless", "missing", "", "created 0000000000"]
     );
     assert_eq!(told(&[newest(5, "0000000000", 4, 1), Sight::Childless, Sight::Absent])[2], "deleted");
 }
@@ -214,9 +216,9 @@ proptest! {
             let (next, news) = seen.compare(sight);
             match &news {
                 None => {}
-                Some(News::Missing) => told = Some(None),
+                Some(News::Missing | News::Childless) => told = Some(None),
                 Some(News::Update(update)) if update.event == Event::Deleted => told = Some(None),
-                Some(News::Update(update)) => told = Some(Some(update.version)),
+                Some(News::Update(update)) => told = Some(Some(Version { sign: None, ..update.version })),
             }
             match sight {
                 Sight::Unreadable | Sight::Childless => {}

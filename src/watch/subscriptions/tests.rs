@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::spec::{Command, OnDelete, OnFailure, Output, Pacing, Retries, RunMode, RunOnLoad, Umask};
 use crate::watch::seen::Mark;
-use crate::watch::update::{Event, Version};
+use crate::watch::update::{Event, Sign, Version};
 
 fn spec(name: &str, znode: &str) -> Arc<WatchSpec> {
     Arc::new(WatchSpec {
@@ -60,7 +60,7 @@ fn target(znode: &str) -> Target {
 }
 
 fn present(mzxid: i64) -> Sight {
-    let version = Version { czxid: 1, mzxid, version: 0 };
+    let version = Version { czxid: 1, mzxid, version: 0, sign: Some(Sign::Data) };
     Sight::Present { version, contents: Bytes::from(mzxid.to_string()), mark: Mark::Data }
 }
 
@@ -69,6 +69,7 @@ fn brief(notices: &[Notice]) -> Vec<String> {
     let brief = |notice: &Notice| match notice {
         Notice::Watched(spec) => format!("{} watched", spec.name),
         Notice::Missing(name) => format!("{name} missing"),
+        Notice::Childless(name) => format!("{name} childless"),
         Notice::Updated(name, update) => format!("{name} {}", update.event),
         Notice::Fired(name, FireId(fire), Ok(update)) => format!("{name} {} for {fire}", update.event),
         Notice::Fired(name, FireId(fire), Err(unfit)) => format!("{name} {unfit:?} for {fire}"),
@@ -298,6 +299,7 @@ proptest! {
                     }
                     Notice::Unwatched(name) => prop_assert!(told.remove(&name).is_some()),
                     Notice::Fired(..) => prop_assert!(false, "nobody asked for it"),
+                    Notice::Childless(name) => prop_assert!(false, "{name} is about contents"),
                     Notice::Missing(name) => prop_assert_eq!(told.insert(name, Some(None)), Some(None)),
                     Notice::Updated(name, update) => {
                         let now = (update.event != Event::Deleted).then_some(update.version.mzxid);

@@ -215,6 +215,7 @@ fn brief(notice: &Notice) -> String {
         Notice::Watched(spec) => format!("{} watched", spec.name),
         Notice::Unwatched(name) => format!("{name} unwatched"),
         Notice::Missing(name) => format!("{name} missing"),
+        Notice::Childless(name) => format!("{name} childless"),
         Notice::Fired(name, FireId(number), Err(unfit)) => format!("{name} {unfit:?} {number}"),
         Notice::Updated(name, update) | Notice::Fired(name, _, Ok(update)) => {
             let mut text = format!("{name} {}", update.event);

@@ -22,7 +22,7 @@ fn a_write_is_an_update_with_the_contents_and_the_zxids() {
     poke(&servers, "/a", "two");
     let changed = rig.update();
     assert_eq!(changed.contents, "two");
-    let Version { czxid, mzxid, version } = changed.version;
+    let Version { czxid, mzxid, version, .. } = changed.version;
     assert_eq!((czxid, version), (loaded.version.czxid, 1));
     assert!(mzxid > loaded.version.mzxid);
 }
