@@ -76,7 +76,7 @@ impl Catalog {
         for found in scan.files {
             let old = before.remove(&found.path).unwrap_or_default();
             let state = match found.content {
-                Content::Unchanged => old,
+                Content::Unchanged | Content::Unfinished => old,
                 Content::Refused(problem) => FileState { good: old.good, problems: vec![problem] },
                 Content::Bytes(bytes) => self.read(&found.path, &found.below, &bytes, old),
             };
