@@ -25,8 +25,8 @@ use debounce::Debounce;
 use eyes::{Seen, Sight, What};
 use rescan::{Looked, State};
 
-/// Who asks for a look waits this long at most for files that are being written: what was copied just before
-/// may not have been seen to be closed.
+/// Who asks for a look, or for the first one, waits this long at most for files that are being written: what
+/// was copied just before may not have been seen to be closed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where and how the watch files are read.
@@ -129,6 +129,7 @@ pub async fn run(
         lost: BTreeSet::new(),
         unfinished: Unfinished::default(),
         unread: Vec::new(),
+        told_by: Some(Instant::now() + PATIENCE),
     };
     let mut debounce = Debounce::default();
     let mut asked: Option<Asked> = None;
@@ -139,7 +140,9 @@ pub async fn run(
         loop {
             let again = loader.unread.iter().map(|unread| unread.until.into()).min();
             let answer = asked.as_ref().map(|asked| asked.by);
-            let due = [debounce.due(), again, answer].into_iter().flatten().min();
+            // The tick below is what leads to the first look.
+            let first = loader.told_by.filter(|_| again.is_some());
+            let due = [debounce.due(), again, answer, first].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 Some(request) = requests.recv() => {
@@ -213,6 +216,8 @@ struct Loader {
     unfinished: Unfinished,
     /// Those that the last look passed over for that.
     unread: Vec<Unread>,
+    /// Until when the first [`Reload`] may wait for them; `None` once it is sent.
+    told_by: Option<Instant>,
 }
 
 impl Loader {
@@ -268,10 +273,10 @@ impl Loader {
         let Some(mut state) = self.state.take() else { return Summary::default() };
         let lost = std::mem::take(&mut self.lost);
         let overflow = self.sight.take_overflow();
-        // The first look has no before that it could leave as it was.
-        let unfinished = self.problems.is_some().then(|| self.unfinished.clone());
+        let unfinished = self.unfinished.clone();
+        let waits = self.told_by.is_some_and(|by| Instant::now() < by);
         let looked = tokio::task::spawn_blocking(move || {
-            let looked = state.look(&lost, overflow, unfinished.as_ref());
+            let looked = state.look(&lost, overflow, &unfinished, waits);
             (state, looked)
         });
         // The thread is not started once the runtime is going down.
@@ -281,6 +286,8 @@ impl Loader {
         self.unread.clear();
         let Some(Looked { reload, unread }) = looked else { return Summary::default() };
         self.unread = unread;
+        let Some(reload) = reload else { return Summary::default() };
+        self.told_by = None;
         let summary = reload.summary();
         log_changes(&reload.changes);
         log_problems(self.problems.as_deref().unwrap_or_default(), &reload.problems);

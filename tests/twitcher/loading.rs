@@ -137,15 +137,7 @@ fn p4_p7_a_file_whose_first_half_is_a_whole_one_is_not_run_before_it_is_written_
         file.write_all(first.as_ref().as_bytes()).expect("a watch file");
         // Other files are taken in meanwhile, and a look is asked for. However slow that is, the file is
         // never left alone for so long that it would be read as it stands.
-        let (done, is_done) = mpsc::channel::<()>();
-        let mut same_file = &file;
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                while is_done.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
-                    same_file.write_all(b"# more to come\n").expect("a watch file");
-                }
-            });
-            let _ends_with_this = done;
+        written_on(&file, || {
             test.fence();
             test.daemon.signal(Signal::SIGHUP);
             test.fence();
@@ -159,6 +151,42 @@ fn p4_p7_a_file_whose_first_half_is_a_whole_one_is_not_run_before_it_is_written_
     let both = [format!("{word} 1"), format!("{word} 1")];
     assert_eq!(more.wait_for(4)[2..], both);
     test.runs.expect(&["value 0"]);
+}
+
+/// Does something while the file is written to again and again.
+fn written_on(mut file: &File, meanwhile: impl FnOnce()) {
+    let (done, is_done) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while is_done.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+                file.write_all(b"# more to come\n").expect("a watch file");
+            }
+        });
+        let _ends_with_this = done;
+        meanwhile();
+    });
+}
+
+#[test]
+fn p4_p7_a_file_that_is_being_written_when_the_daemon_starts_is_waited_for() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("half-at-start");
+    Client::connect(&zookeeper).create("/value", "0");
+    let (runs, others) = (Journal::new(&folder, "runs"), Journal::new(&folder, "others"));
+    let builder = Daemon::builder(&folder, &zookeeper).watch("other.toml", watch(&others, "other"));
+    let mut file = File::create(folder.join("watches/half.toml")).expect("a watch file");
+    file.set_permissions(Permissions::from_mode(0o644)).expect("a watch file");
+    let first = WatchFile::watch("/value", &runs.append("${WHO:-half} $(cat)"));
+    file.write_all(first.as_ref().as_bytes()).expect("a watch file");
+    let mut daemon = None;
+    written_on(&file, || {
+        daemon = Some(builder.start());
+        others.expect(&["other 0"]);
+        assert!(runs.lines().is_empty(), "{:?}", runs.lines());
+    });
+    file.write_all(b"env = { WHO = \"whole\" }\n").expect("a watch file");
+    drop(file);
+    runs.expect(&["whole 0"]);
 }
 
 #[test]

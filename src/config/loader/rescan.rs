@@ -18,7 +18,8 @@ const MOST_ROUNDS: usize = 8;
 /// What a look came to.
 #[derive(Debug)]
 pub(super) struct Looked {
-    pub(super) reload: Reload,
+    /// `None`: files that are being written were to be waited for first.
+    pub(super) reload: Option<Reload>,
     /// The files that were not read because they are being written.
     pub(super) unread: Vec<Unread>,
 }
@@ -48,15 +49,18 @@ impl State {
     }
 
     /// Looks at everything. `gone` are folders that went away since the last look; after an `overflow` no
-    /// watch is relied on. Files that are `unfinished` are passed over; without that, all are read. `None`
-    /// only if there is a bug: what was known stays, and the next look reads every file.
+    /// watch is relied on. Files that are `unfinished` are passed over. While there are any, one that
+    /// `waits` comes to nothing, and what it saw is part of what the next one comes to. `None` only if there
+    /// is a bug: what was known stays, and the next look reads every file.
     pub(super) fn look(
         &mut self,
         gone: &BTreeSet<PathBuf>,
         overflow: bool,
-        unfinished: Option<&Unfinished>,
+        unfinished: &Unfinished,
+        waits: bool,
     ) -> Option<Looked> {
-        let looked = catch_unwind(AssertUnwindSafe(|| self.look_until_seen(gone, overflow, unfinished)));
+        let looked =
+            catch_unwind(AssertUnwindSafe(|| self.look_until_seen(gone, overflow, unfinished, waits)));
         if looked.is_err() {
             self.folder.forget();
             error!("a bug stopped the reading of the config folder; the watches stay as they are");
@@ -68,14 +72,12 @@ impl State {
         &mut self,
         gone: &BTreeSet<PathBuf>,
         overflow: bool,
-        unfinished: Option<&Unfinished>,
+        unfinished: &Unfinished,
+        waits: bool,
     ) -> Looked {
         let (nothing, mut unread) = (BTreeSet::new(), Vec::new());
         for round in 0..MOST_ROUNDS {
-            let mut scan = match unfinished {
-                Some(unfinished) => self.folder.scan_finished(unfinished),
-                None => self.folder.scan(),
-            };
+            let mut scan = self.folder.scan_finished(unfinished);
             unread = std::mem::take(&mut scan.unread);
             self.places = std::mem::take(&mut scan.places);
             self.catalog.take_in(scan);
@@ -86,8 +88,11 @@ impl State {
                 break;
             }
         }
+        if waits && !unread.is_empty() {
+            return Looked { reload: None, unread };
+        }
         let (changes, problems) = self.catalog.settle();
         let (watches, files) = (self.catalog.watches().len(), self.catalog.file_count());
-        Looked { reload: Reload { changes, problems, watches, files }, unread }
+        Looked { reload: Some(Reload { changes, problems, watches, files }), unread }
     }
 }
