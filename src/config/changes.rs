@@ -60,8 +60,8 @@ impl Catalog {
     }
 
     /// Every watch that could be read, in the order of files and text: those that are not enabled, too.
-    pub fn all(&self) -> impl Iterator<Item = (&Path, &WatchSpec)> {
-        self.files.iter().flat_map(|(path, file)| file.good.iter().map(|placed| (&**path, &*placed.spec)))
+    pub fn all(&self) -> impl Iterator<Item = (&Path, &Placed)> {
+        self.files.iter().flat_map(|(path, file)| file.good.iter().map(|placed| (&**path, placed)))
     }
 
     /// How many files there are.

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod folder;
 pub mod keys;
 pub mod loader;
+pub mod located;
 pub mod parse;
 pub mod problem;
 mod reader;
