@@ -15,6 +15,7 @@ pub mod located;
 pub mod parse;
 pub mod problem;
 mod reader;
+pub mod schema;
 pub mod settings;
 pub mod spec;
 mod values;
