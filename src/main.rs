@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use twitcher::cli::zookeeper::CommandError;
-use twitcher::cli::{Cli, Command, EXIT_CONFIGURATION, check, get, poke, run};
+use twitcher::cli::{Cli, Command, EXIT_CONFIGURATION, check, get, import, poke, run};
 use twitcher::config::problem::Problem;
 use twitcher::minder;
 use twitcher::watch::ensemble::Ensemble;
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args, &mut stdout().lock(), &mut stderr().lock()),
+        Command::Import(args) => import::import(&args, &mut stdout().lock(), &mut stderr().lock()),
         Command::Poke(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
             poke::poke(&args, ensemble, stdin().lock(), stdout().lock()).await
         }),

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod get;
+pub mod import;
 pub mod poke;
 pub mod run;
 pub mod zookeeper;
@@ -27,6 +28,8 @@ pub enum Command {
     Run(run::RunArgs),
     #[allow(missing_docs)]
     Check(check::Args),
+    #[allow(missing_docs)]
+    Import(import::Args),
     #[allow(missing_docs)]
     Poke(poke::PokeArgs),
     #[allow(missing_docs)]

@@ -274,9 +274,14 @@ fn check_reads_a_folder_as_the_daemon_would() {
 
 #[test]
 fn every_subcommand_says_what_it_is_for() {
-    for arguments in
-        [&["--help"][..], &["run", "--help"], &["check", "--help"], &["poke", "--help"], &["get", "--help"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["import", "--help"],
+        &["poke", "--help"],
+        &["get", "--help"],
+    ] {
         let output = twitcher().args(arguments).output().expect("the program");
         done(&output);
         let help = String::from_utf8(output.stdout).expect("text");
