@@ -94,7 +94,7 @@ no-such.twc: error: cannot be read: No such file or directory (os error 2)
         .filter_map(|watch| watch["name"].as_str())
         .collect();
     let simple = ["simple", "simple-2", "simple-3", "simple-4", "simple-5"];
-    let functions = ["functions", "functions-2", "functions-3", "functions-4"];
+    let functions = ["functions", "functions-2", "functions-3", "functions-4", "functions-5"];
     let again = ["simple-6", "simple-7", "simple-8", "simple-9", "simple-10"];
     assert_eq!(names, [&simple[..], &functions, &again].concat());
 }

@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import textwrap
+import tokenize
 import traceback
 import types
 
@@ -85,13 +86,16 @@ class Source:
 
     def __init__(self, text):
         self.text = text
-        self.lines = text.splitlines()
+        self.lines = text.split("\n")
         self.tree = ast.parse(text, PATH)
 
     def of_node(self, node):
-        decorators = getattr(node, "decorator_list", [])
-        first = min([node.lineno] + [decorator.lineno for decorator in decorators])
-        return textwrap.dedent("\n".join(self.lines[first - 1 : node.end_lineno]))
+        lines = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
+        texts = [each for each in ast.walk(node) if isinstance(each, (ast.Constant, ast.JoinedStr))]
+        if node.col_offset and any(each.end_lineno > each.lineno for each in texts):
+            # To move it to the left would change what is in a text of several lines.
+            return "if True:\n" + lines
+        return textwrap.dedent(lines)
 
     def of_function(self, function):
         code = function.__code__
@@ -156,6 +160,10 @@ class Script:
             text += part.rstrip("\n") + "\n\n"
         # What a function returned was its exit status, and None was 0.
         self.text = text + "raise SystemExit(%s)\n" % call
+        try:
+            compile(self.text, "the script", "exec")
+        except SyntaxError as error:
+            raise Lost("%s cannot be taken out of the file: %s" % (called(function), error.msg))
 
     def function(self, function):
         """Takes in a function, and says how it is called."""
@@ -336,8 +344,9 @@ def main():
     namespace = {"__name__": NAMESPACE, "__file__": PATH, "twitcher": module, **NAMES}
     answer = {"watches": [], "error": None}
     try:
-        with open(PATH, "rb") as file:
-            source = Source(file.read().decode("utf-8"))
+        # Finds out how it is encoded as Python does.
+        with tokenize.open(PATH) as file:
+            source = Source(file.read())
         exec(compile(source.tree, PATH, "exec"), namespace)
         namespace.pop("twitcher", None)
         for line, given in registered:
