@@ -6,7 +6,7 @@ mod stamp;
 mod trail;
 pub mod unfinished;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -42,8 +42,18 @@ const MOST: Most = Most { entries: 100_000, files: 20_000, bytes: 256 << 20 };
 pub struct Folder {
     root: PathBuf,
     owner: Owner,
-    known: BTreeMap<PathBuf, Stamp>,
+    known: HashMap<PathBuf, Known>,
+    /// Which look it is.
+    look: u64,
     most: Most,
+}
+
+/// What a file looked like when it was last read.
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    /// The last look that met it.
+    look: u64,
 }
 
 /// What one look at the folder showed.
@@ -120,7 +130,7 @@ impl Folder {
     /// The folder at `root`, which need not exist. `euid` is whose files are trusted besides root's.
     #[must_use]
     pub fn new(root: PathBuf, euid: u32) -> Self {
-        Self { root, owner: Owner::new(euid), known: BTreeMap::new(), most: MOST }
+        Self { root, owner: Owner::new(euid), known: HashMap::new(), look: 0, most: MOST }
     }
 
     /// Forgets what was read: the next look reads every file.
@@ -140,11 +150,12 @@ impl Folder {
     }
 
     fn look(&mut self, unfinished: Option<&Unfinished>) -> Scan {
+        self.look += 1;
         let mut walk = Walk {
             folder: self,
             unfinished,
             scan: Scan::default(),
-            read: BTreeMap::new(),
+            read: Vec::new(),
             entries: 0,
             bytes: 0,
             too_much: None,
@@ -156,17 +167,10 @@ impl Folder {
             let (unknown, problems) = (vec![self.root.clone()], vec![problem]);
             return Scan { problems, unknown, places: scan.places, ..Scan::default() };
         }
-        let mut before = std::mem::replace(&mut self.known, read);
-        for found in &scan.files {
-            match (&found.content, before.remove_entry(&found.path)) {
-                (Content::Unchanged | Content::Unfinished, Some((path, stamp))) => {
-                    self.known.insert(path, stamp);
-                }
-                (Content::Bytes(_) | Content::Refused(_), _) | (_, None) => {}
-            }
-        }
-        before.retain(|path, _| scan.unknown.iter().any(|dir| path.starts_with(dir)));
-        self.known.append(&mut before);
+        let look = self.look;
+        self.known.extend(read.into_iter().map(|(path, stamp)| (path, Known { stamp, look })));
+        let is_unknown = |path: &Path| scan.unknown.iter().any(|dir| path.starts_with(dir));
+        self.known.retain(|path, known| known.look == look || is_unknown(path));
         scan.files.sort_by(|a, b| a.path.cmp(&b.path));
         scan
     }
@@ -214,12 +218,12 @@ fn read_checked(path: &Path, physical: &Path, owner: &Owner) -> Result<(Vec<u8>,
 
 /// One look at the folder, while it goes on.
 struct Walk<'a> {
-    folder: &'a Folder,
+    folder: &'a mut Folder,
     /// `None`: files are read as they stand.
     unfinished: Option<&'a Unfinished>,
     scan: Scan,
     /// What the files that were read looked like.
-    read: BTreeMap<PathBuf, Stamp>,
+    read: Vec<(PathBuf, Stamp)>,
     /// How many names were met.
     entries: usize,
     /// How many bytes are in the files that were met.
@@ -302,11 +306,11 @@ impl Walk<'_> {
     }
 
     fn names(&mut self, path: &Path, physical: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
+        let (mut names, most) = (Vec::new(), self.folder.most.entries);
         for entry in fs::read_dir(physical)? {
             self.entries += 1;
-            if self.entries > self.folder.most.entries {
-                self.stop(format_args!("{} entries", self.folder.most.entries));
+            if self.entries > most {
+                self.stop(format_args!("{most} entries"));
                 break;
             }
             match entry {
@@ -372,24 +376,38 @@ impl Walk<'_> {
 
     fn content(&mut self, path: &Path, physical: &Path, metadata: &fs::Metadata) -> Content {
         let now = Stamp::new(metadata, SystemTime::now());
-        if self.folder.known.get(path).is_some_and(|before| before.still_holds(&now)) {
+        let look = self.folder.look;
+        if let Some(known) = self.folder.known.get_mut(path).filter(|known| known.stamp.still_holds(&now)) {
+            known.look = look;
             return Content::Unchanged;
         }
         if self.pass_unfinished(path, physical, metadata) {
-            return Content::Unfinished;
+            return self.unfinished(path);
         }
         match read_checked(path, physical, &self.folder.owner) {
             Ok((bytes, stamp)) => {
                 // It may have been opened and written since it was looked at.
                 let after = fs::symlink_metadata(physical);
                 if after.is_ok_and(|after| self.pass_unfinished(path, physical, &after)) {
-                    return Content::Unfinished;
+                    return self.unfinished(path);
                 }
-                self.read.insert(path.to_owned(), stamp);
+                self.read.push((path.to_owned(), stamp));
                 Content::Bytes(bytes)
             }
-            Err(problem) => Content::Refused(problem),
+            Err(problem) => {
+                self.folder.known.remove(path);
+                Content::Refused(problem)
+            }
         }
+    }
+
+    /// What was known of the file is still known of it.
+    fn unfinished(&mut self, path: &Path) -> Content {
+        let look = self.folder.look;
+        if let Some(known) = self.folder.known.get_mut(path) {
+            known.look = look;
+        }
+        Content::Unfinished
     }
 
     /// Whether the file is to be passed over because it is being written.
