@@ -20,7 +20,7 @@ demo: deps
 
 # What breaks things at random is by itself, below: it wants the machine to itself.
 test: deps
-	cargo test --locked --lib --bins --test twitcher
+	cargo test --locked --lib --bins --test twitcher --test watch_files
 
 faults: deps
 	cargo test --locked --test faults

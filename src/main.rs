@@ -7,7 +7,8 @@ use clap::Parser;
 use twitcher::cli::daemon::AskError;
 use twitcher::cli::zookeeper::CommandError;
 use twitcher::cli::{
-    Cli, Command, EXIT_CONFIGURATION, check, events, fire, get, history, poke, reload, run, status, steer,
+    Cli, Command, EXIT_CONFIGURATION, check, events, fire, get, history, import, poke, reload, run, status,
+    steer,
 };
 use twitcher::config::problem::Problem;
 use twitcher::minder;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args, &mut stdout().lock(), &mut stderr().lock()),
+        Command::Import(args) => import::import(&args, &mut stdout().lock(), &mut stderr().lock()),
         Command::Status(args) => ask_daemon(status::status(&args, stdout().lock())),
         Command::History(args) => ask_daemon(history::history(&args, stdout().lock())),
         Command::Log(args) => ask_daemon(history::log(&args, stdout().lock())),

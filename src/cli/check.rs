@@ -1,7 +1,11 @@
-//! `twitcher check`: reads watch files as the daemon would and says what is wrong with them. Talks to no
-//! daemon and to no ZooKeeper.
+//! `twitcher check`: reads watch files as the daemon would and says what is wrong with them, what is odd, and
+//! what this host lacks. Talks to no daemon and to no ZooKeeper, and executes nothing.
 
-use std::collections::BTreeSet;
+mod host;
+mod json;
+mod odd;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,19 +13,25 @@ use crate::cli::EXIT_CONFIGURATION;
 use crate::config::changes::Catalog;
 use crate::config::explain::explain;
 use crate::config::folder::{self, Content, Folder, Found, Scan};
-use crate::config::problem::Problem;
+use crate::config::located;
+use crate::config::parse::Placed;
+use crate::config::problem::{Place, Problem, Warning};
 use crate::config::settings::{Overrides, Settings};
 
 /// Check watch files without running anything
 ///
-/// Reads watch files as the daemon would and prints every problem with its place and its remedy. Exits
-/// with 0 if there is none and with 3 otherwise.
+/// Reads watch files as the daemon would and prints every problem with its place and its remedy. Warns of
+/// what is taken and is odd, and of users, commands and folders that this host does not have, unless the watch
+/// is not enabled.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   twitcher check
   twitcher check web.toml
-  twitcher check --explain /etc/twitcher.d/git.toml")]
+  twitcher check --explain /etc/twitcher.d/git.toml
+  twitcher check --json | jq -r '.problems[].message'
+
+Exit status: 0 there is no problem, though there may be warnings; 3 there is one.")]
 pub struct Args {
     /// Files or folders to check instead of the config folder
     #[arg(value_name = "PATH")]
@@ -30,6 +40,10 @@ pub struct Args {
     /// Print each watch with every default filled in
     #[arg(long)]
     pub explain: bool,
+
+    /// Print one JSON object: the watches, the problems and the warnings
+    #[arg(long)]
+    pub json: bool,
 
     /// The daemon's settings [default: /etc/twitcher/twitcher.toml, if there is one]
     #[arg(long, value_name = "FILE", env = "TWITCHER_CONFIG")]
@@ -40,40 +54,89 @@ pub struct Args {
     pub config_path: Option<PathBuf>,
 }
 
-/// Checks what `args` name. Watches and the verdict go to `out`, problems to `err`. Returns the exit code.
+/// What a check came to.
+#[derive(Debug, Default)]
+struct Outcome {
+    files: usize,
+    watches: Vec<(PathBuf, Placed)>,
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+/// Something to be said of a watch that is in order.
+#[derive(Debug)]
+struct Remark {
+    /// The key that it is about, which need not be in the file.
+    key: &'static str,
+    message: String,
+    help: &'static str,
+}
+
+impl Remark {
+    fn new(key: &'static str, message: impl Into<String>, help: &'static str) -> Self {
+        Self { key, message: message.into(), help }
+    }
+}
+
+/// Checks what `args` name. Watches and the verdict go to `out`, problems and warnings to `err`, and as JSON all
+/// of it to `out`. Returns the exit code.
 ///
 /// # Errors
 /// `out` or `err` cannot be written.
 pub fn check(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<u8> {
+    let outcome = look(args);
+    if args.json {
+        json::write(&outcome, args.explain, out)?;
+    } else {
+        print(&outcome, args.explain, out, err)?;
+    }
+    Ok(if outcome.problems.is_empty() { 0 } else { EXIT_CONFIGURATION })
+}
+
+fn look(args: &Args) -> Outcome {
     let overrides = Overrides { config_dir: args.config_path.clone(), ..Overrides::default() };
     let settings = match Settings::load(args.config.as_deref(), overrides) {
         Ok(settings) => settings,
-        Err(problems) => {
-            print_problems(&problems, err)?;
-            return Ok(EXIT_CONFIGURATION);
-        }
+        Err(problems) => return Outcome { problems, ..Outcome::default() },
     };
+    let euid = nix::unistd::geteuid().as_raw();
     let config_dir = settings.daemon.config_dir;
     let paths = if args.paths.is_empty() { std::slice::from_ref(&config_dir) } else { &args.paths };
+    let scan = read(paths, &config_dir, euid);
+    let texts = texts(&scan);
     let mut catalog = Catalog::new(settings.defaults);
-    catalog.take_in(read(paths, &config_dir, nix::unistd::geteuid().as_raw()));
+    catalog.take_in(scan);
     let (_, problems) = catalog.settle();
+    let watches: Vec<_> = catalog.all().map(|(path, placed)| (path.to_owned(), placed.clone())).collect();
+    let warnings = warnings(&watches, &texts, euid);
+    Outcome { files: catalog.file_count(), watches, problems, warnings }
+}
 
-    if args.explain {
-        let explained: Vec<String> =
-            catalog.all().map(|(path, spec)| format!("# {}\n{}", path.display(), explain(spec))).collect();
-        write!(out, "{}", explained.join("\n"))?;
+/// The files that were read, as text.
+fn texts(scan: &Scan) -> BTreeMap<PathBuf, String> {
+    let text = |found: &Found| match &found.content {
+        Content::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Content::Unchanged | Content::Unfinished | Content::Refused(_) => None,
+    };
+    scan.files.iter().filter_map(|found| Some((found.path.clone(), text(found)?))).collect()
+}
+
+fn warnings(watches: &[(PathBuf, Placed)], texts: &BTreeMap<PathBuf, String>, euid: u32) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for file in watches.chunk_by(|(one, _), (other, _)| one == other) {
+        let path = &file[0].0;
+        let text = texts.get(path).map_or("", String::as_str);
+        let values = located::values(text);
+        for (number, (_, placed)) in file.iter().enumerate().filter(|(_, (_, placed))| placed.spec.enabled) {
+            for remark in odd::remarks(&placed.spec, euid).into_iter().chain(host::remarks(&placed.spec)) {
+                let value = values.get(number).and_then(|keys| keys.get(remark.key));
+                // A key that is left out, or comes from the defaults, has no place but that of its watch.
+                let place = value.map_or_else(|| placed.place.clone(), |span| Place::new(text, span.clone()));
+                warnings.push(Warning(Problem::at(path, place, remark.message).with_help(remark.help)));
+            }
+        }
     }
-    if !problems.is_empty() {
-        print_problems(&problems, err)?;
-        return Ok(EXIT_CONFIGURATION);
-    }
-    if !args.explain {
-        let watches = counted(catalog.all().count(), "watch", "watches");
-        let files = counted(catalog.file_count(), "file", "files");
-        writeln!(out, "{watches} in {files}: ok")?;
-    }
-    Ok(0)
+    warnings
 }
 
 /// All of `paths` as if they were of one folder, so that names are unique over all of them.
@@ -104,16 +167,35 @@ fn below(path: &Path, config_dir: &Path) -> PathBuf {
     }
 }
 
-fn print_problems(problems: &[Problem], err: &mut dyn Write) -> std::io::Result<()> {
+fn print(outcome: &Outcome, explains: bool, out: &mut dyn Write, err: &mut dyn Write) -> std::io::Result<()> {
+    let Outcome { files, watches, problems, warnings } = outcome;
+    if explains {
+        let explained: Vec<String> = watches
+            .iter()
+            .map(|(path, placed)| format!("# {}\n{}", path.display(), explain(&placed.spec)))
+            .collect();
+        write!(out, "{}", explained.join("\n"))?;
+    }
     for problem in problems {
         writeln!(err, "{problem}\n")?;
     }
-    let files: BTreeSet<&PathBuf> = problems.iter().map(|problem| &problem.file).collect();
-    let count = counted(problems.len(), "problem", "problems");
-    match files.len() {
-        1 => writeln!(err, "{count}"),
-        several => writeln!(err, "{count} in {several} places"),
+    for warning in warnings {
+        writeln!(err, "{warning}\n")?;
     }
+    let warned = counted(warnings.len(), "warning", "warnings");
+    if problems.is_empty() {
+        if explains {
+            return Ok(());
+        }
+        let (watches, files) = (counted(watches.len(), "watch", "watches"), counted(*files, "file", "files"));
+        let with = if warnings.is_empty() { String::new() } else { format!(", with {warned}") };
+        return writeln!(out, "{watches} in {files}: ok{with}");
+    }
+    let places: BTreeSet<&PathBuf> = problems.iter().map(|problem| &problem.file).collect();
+    let count = counted(problems.len(), "problem", "problems");
+    let places = if places.len() == 1 { String::new() } else { format!(" in {} places", places.len()) };
+    let and = if warnings.is_empty() { String::new() } else { format!(", {warned}") };
+    writeln!(err, "{count}{places}{and}")
 }
 
 fn counted(count: usize, one: &str, several: &str) -> String {
@@ -130,6 +212,10 @@ mod tests {
 
     /// A config folder with these files, and the exit code, stdout and stderr of a check of `paths` in it.
     fn checked(files: &[(&str, &str)], paths: &[&str], explain: bool) -> (u8, String, String) {
+        checked_as(files, paths, explain, false)
+    }
+
+    fn checked_as(files: &[(&str, &str)], paths: &[&str], explain: bool, json: bool) -> (u8, String, String) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         fs::write(root.join("settings"), "[defaults]\ntimeout = 30\n").unwrap();
@@ -145,6 +231,7 @@ mod tests {
         let args = Args {
             paths: paths.iter().map(|path| config_dir.join(path)).collect(),
             explain,
+            json,
             config: Some(root.join("settings")),
             config_path: Some(config_dir),
         };
@@ -154,7 +241,7 @@ mod tests {
         (code, text(out), text(err))
     }
 
-    const GOOD: &str = "[[watch]]\nznode = '/a'\ncommand = 'x'\n";
+    const GOOD: &str = "[[watch]]\nznode = '/a'\ncommand = 'true'\n";
 
     #[test]
     fn when_all_is_well_a_line_says_so() {
@@ -219,7 +306,7 @@ name = "web.a"
 description = "web.a"
 znode = "/a"
 watch_type = "data"
-command = "x"
+command = "true"
 pipe_stdin = true
 run_on_load = true
 run_mode = "QUEUE"
@@ -241,5 +328,135 @@ enabled = true
 
 "##]]
         );
+    }
+
+    const ODD: &str = "\
+[[watch]]
+znode = '/a'
+command = 'sudo no-such-command'
+uid = 'no-such-user'
+directory = '/no/such/folder'
+output = '/no/such/file'
+[[watch]]
+znode = '/b'
+script = '#!/no/such/interpreter'
+enabled = false
+[[watch]]
+znode = '/c'
+command = ['no-such-command']
+gid = 'no-such-group'
+[[watch]]
+znode = '/d'
+script = '#!/usr/bin/env no-such-command'
+";
+
+    #[test]
+    fn what_is_odd_and_what_the_host_lacks_is_told_and_is_no_problem() {
+        let (code, out, err) = checked(&[("a.toml", ODD)], &[], false);
+        // Whether there is a sudo, and whether uid has an effect, depends on who tries this and where.
+        let varies = ["no command sudo", "only if the daemon is root"];
+        let said: Vec<&str> =
+            err.split("\n\n").filter(|said| !varies.iter().any(|text| said.contains(text))).collect();
+        assert_eq!(code, 0);
+        assert!(out.starts_with("4 watches in 1 file: ok, with "), "{out}");
+        let is_root = nix::unistd::geteuid().is_root();
+        let path = if is_root { "/usr/local/sbin:/usr/local/bin:/usr/sbin" } else { "/usr/local/bin" };
+        let path = format!("{path}:/usr/bin{}:/bin", if is_root { ":/sbin" } else { "" });
+        snapbox::assert_data_eq!(
+            said.join("\n\n").replace(&path, "PATH"),
+            snapbox::str![[r#"
+/twitcher.d/a.toml:3:11: warning: the command starts with sudo, which may ask for a password, and nobody answers
+ 3 | command = 'sudo no-such-command'
+   |           ^^^^^^^^^^^^^^^^^^^^^^
+help: leave sudo out: uid says as whom the command runs, and without it it is the daemon's user
+
+/twitcher.d/a.toml:4:7: warning: no such user 'no-such-user' on this host
+ 4 | uid = 'no-such-user'
+   |       ^^^^^^^^^^^^^^
+help: make the user, or correct uid; a run would fail
+
+/twitcher.d/a.toml:5:13: warning: there is no folder /no/such/folder on this host
+ 5 | directory = '/no/such/folder'
+   |             ^^^^^^^^^^^^^^^^^
+help: make it, or correct the path; a run would fail
+
+/twitcher.d/a.toml:6:10: warning: there is no folder /no/such on this host
+ 6 | output = '/no/such/file'
+   |          ^^^^^^^^^^^^^^^
+help: make it, or correct the path; a run would fail
+
+/twitcher.d/a.toml:14:7: warning: no such group 'no-such-group' on this host
+ 14 | gid = 'no-such-group'
+    |       ^^^^^^^^^^^^^^^
+help: make the group, or correct gid; a run would fail
+
+/twitcher.d/a.toml:13:11: warning: there is no command no-such-command on this host, in PATH
+ 13 | command = ['no-such-command']
+    |           ^^^^^^^^^^^^^^^^^^^
+help: install it, or correct the name; a run would fail
+
+/twitcher.d/a.toml:17:10: warning: there is no command no-such-command on this host, in PATH
+ 17 | script = '#!/usr/bin/env no-such-command'
+    |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+help: install it, or correct the name; a run would fail
+
+
+"#]]
+        );
+    }
+
+    #[test]
+    fn a_program_is_told_all_of_it_in_one_object() {
+        let files = [("a.toml", GOOD), ("b.toml", "[[watch]]\nznode = 'a'\ncommand = 'x'\n")];
+        let (code, out, err) = checked_as(&files, &[], false, true);
+        assert_eq!((code, &*err), (3, ""));
+        snapbox::assert_data_eq!(
+            out,
+            snapbox::str![[r#"
+{
+  "ok": false,
+  "files": 2,
+  "watches": [
+    {
+      "name": "a",
+      "file": "/twitcher.d/a.toml",
+      "line": 1
+    }
+  ],
+  "problems": [
+    {
+      "file": "/twitcher.d/b.toml",
+      "line": 2,
+      "column": 9,
+      "message": "a znode path must be absolute: start it with '/'",
+      "help": null
+    }
+  ],
+  "warnings": []
+}
+
+"#]]
+        );
+        let good = GOOD.replace("true", "no-such-command");
+        let (code, out, _) = checked_as(&[("a.toml", &good)], &[], true, true);
+        let all: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, &all["ok"]), (0, &true.into()));
+        assert_eq!(all["warnings"][0]["line"], 3);
+        let watch = &all["watches"][0];
+        assert_eq!((&watch["name"], &watch["definition"]["timeout"]), (&"a".into(), &"30s".into()));
+    }
+
+    #[test]
+    fn settings_that_are_wrong_are_told_a_program_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("settings");
+        fs::write(&config, "[zookeeper]\nservers = 3\n").unwrap();
+        let args =
+            Args { paths: vec![], explain: false, json: true, config: Some(config), config_path: None };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(check(&args, &mut out, &mut err).unwrap(), 3);
+        let all: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&all["ok"], &all["problems"][0]["line"]), (&false.into(), &2.into()));
+        assert!(err.is_empty());
     }
 }

@@ -6,6 +6,7 @@ pub mod events;
 pub mod fire;
 pub mod get;
 pub mod history;
+pub mod import;
 pub mod people;
 pub mod poke;
 pub mod reload;
@@ -36,6 +37,8 @@ pub enum Command {
     Run(run::RunArgs),
     #[allow(missing_docs)]
     Check(check::Args),
+    #[allow(missing_docs)]
+    Import(import::Args),
     #[allow(missing_docs)]
     Status(status::StatusArgs),
     #[allow(missing_docs)]

@@ -2,6 +2,7 @@
 //! problems, and decides which file has a name that two claim.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,8 +61,8 @@ impl Catalog {
     }
 
     /// Every watch that could be read, in the order of files and text: those that are not enabled, too.
-    pub fn all(&self) -> impl Iterator<Item = (&Path, &WatchSpec)> {
-        self.files.iter().flat_map(|(path, file)| file.good.iter().map(|placed| (&**path, &*placed.spec)))
+    pub fn all(&self) -> impl Iterator<Item = (&Path, &Placed)> {
+        self.files.iter().flat_map(|(path, file)| file.good.iter().map(|placed| (&**path, placed)))
     }
 
     /// How many files there are.
@@ -72,18 +73,27 @@ impl Catalog {
 
     /// Takes in what a look at the folder showed. What follows from it is for [`Catalog::settle`] to say.
     pub fn take_in(&mut self, scan: Scan) {
-        let mut before = std::mem::take(&mut self.files);
+        let before = std::mem::take(&mut self.files);
+        let unknown = |path: &PathBuf| scan.unknown.iter().any(|folder| path.starts_with(folder));
+        let mut files = Vec::with_capacity(scan.files.len());
+        // Both are in path order, so that they are gone through side by side: to look for each of many files
+        // takes longer than all else that is done about them.
+        let mut before = before.into_iter().peekable();
         for found in scan.files {
-            let old = before.remove(&found.path).unwrap_or_default();
+            while let Some((path, state)) = before.next_if(|(path, _)| *path < found.path) {
+                files.extend(unknown(&path).then_some((path, state)));
+            }
+            let old = before.next_if(|(path, _)| *path == found.path);
+            let old = old.map(|(_, state)| state).unwrap_or_default();
             let state = match found.content {
-                Content::Unchanged => old,
+                Content::Unchanged | Content::Unfinished => old,
                 Content::Refused(problem) => FileState { good: old.good, problems: vec![problem] },
                 Content::Bytes(bytes) => self.read(&found.path, &found.below, &bytes, old),
             };
-            self.files.insert(found.path, state);
+            files.push((found.path, state));
         }
-        let unknown = |path: &PathBuf| scan.unknown.iter().any(|folder| path.starts_with(folder));
-        self.files.extend(before.into_iter().filter(|(path, _)| unknown(path)));
+        files.extend(before.filter(|(path, _)| unknown(path)));
+        self.files = files.into_iter().collect();
         self.folder_problems = scan.problems;
     }
 
@@ -115,18 +125,20 @@ impl Catalog {
 
     /// The watches of all files: of two with one name the first in path order has it.
     fn resolve(&self) -> (Watches, Vec<Problem>) {
-        let mut holders: BTreeMap<&WatchName, &Path> = BTreeMap::new();
         let (mut watches, mut problems) = (Watches::new(), Vec::new());
-        for (path, file) in &self.files {
-            for Placed { spec, place } in file.good.iter().filter(|placed| placed.spec.enabled) {
-                if let Some(holder) = holders.get(&spec.name) {
-                    let message = format!("the name {:?} is already taken by a watch", spec.name.as_str());
-                    let help = format!("it is in {}: rename one of them", holder.display());
-                    problems.push(Problem::at(path, place.clone(), message).with_help(help));
-                    continue;
+        for (path, placed) in self.all().filter(|(_, placed)| placed.spec.enabled) {
+            let Placed { spec, place } = placed;
+            match watches.entry(spec.name.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Arc::clone(spec));
                 }
-                holders.insert(&spec.name, path);
-                watches.insert(spec.name.clone(), Arc::clone(spec));
+                Entry::Occupied(holder) => {
+                    let message = format!("the name {:?} is already taken by a watch", spec.name.as_str());
+                    let holds = |placed: &Placed| Arc::ptr_eq(&placed.spec, holder.get());
+                    let file = self.all().find(|(_, placed)| holds(placed)).map_or(path, |(file, _)| file);
+                    let help = format!("it is in {}: rename one of them", file.display());
+                    problems.push(Problem::at(path, place.clone(), message).with_help(help));
+                }
             }
         }
         (watches, problems)

@@ -101,16 +101,22 @@ pub(super) fn fields(spec: &WatchSpec) -> Vec<(&'static str, Shown)> {
     ]
 }
 
+/// The keys of a watch that have a value, in the order in which people are shown them.
+pub fn definition(spec: &WatchSpec) -> impl Iterator<Item = (&'static str, Value)> {
+    let name = ("name", Value::String(spec.name.to_string()));
+    let others = fields(spec).into_iter().filter_map(|(key, shown)| match shown {
+        Shown::None => None,
+        Shown::Word(word) => Some((key, Value::String(word))),
+        Shown::Toml(value) => Some((key, value)),
+    });
+    std::iter::once(name).chain(others)
+}
+
 /// The watch as a `[[watch]]` table with every key that has a value.
 #[must_use]
 pub fn explain(spec: &WatchSpec) -> String {
-    let mut text = format!("[[watch]]\nname = {}\n", Value::String(spec.name.to_string()));
-    for (key, shown) in fields(spec) {
-        let value = match shown {
-            Shown::None => continue,
-            Shown::Word(word) => Value::String(word),
-            Shown::Toml(value) => value,
-        };
+    let mut text = "[[watch]]\n".to_owned();
+    for (key, value) in definition(spec) {
         text.push_str(&format!("{key} = {value}\n"));
     }
     text

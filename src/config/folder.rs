@@ -4,29 +4,56 @@
 pub(super) mod safety;
 mod stamp;
 mod trail;
+pub mod unfinished;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::checked::{self, unreadable};
 use super::problem::Problem;
 use safety::Owner;
 use stamp::Stamp;
+use unfinished::Unfinished;
 
 /// Deeper than this, links are going round in circles.
 const DEEPEST: usize = 32;
+
+/// How much one look goes through. Two links in each folder to the next make twice as many paths at every
+/// step, and a look that does not end takes nothing in.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    /// Names, also hidden ones.
+    entries: usize,
+    /// Watch files.
+    files: usize,
+    /// Bytes in watch files.
+    bytes: u64,
+}
+
+const MOST: Most = Most { entries: 100_000, files: 20_000, bytes: 256 << 20 };
 
 /// The folder, and what its files looked like when they were last read.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
     owner: Owner,
-    known: BTreeMap<PathBuf, Stamp>,
+    known: HashMap<PathBuf, Known>,
+    /// Which look it is.
+    look: u64,
+    most: Most,
+}
+
+/// What a file looked like when it was last read.
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    /// The last look that met it.
+    look: u64,
 }
 
 /// What one look at the folder showed.
@@ -38,8 +65,21 @@ pub struct Scan {
     pub problems: Vec<Problem>,
     /// What could not be looked into, so that nothing is known of the files below.
     pub unknown: Vec<PathBuf>,
+    /// Files that are being written, so that they were not read.
+    pub unread: Vec<Unread>,
     /// Where a change would make the next look show something else.
     pub places: Places,
+}
+
+/// A file that is being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Its path, links as they stand.
+    pub path: PathBuf,
+    /// Its path, free of links.
+    pub physical: PathBuf,
+    /// When to look at it again, unless there is a sign before that it is whole.
+    pub until: Instant,
 }
 
 /// A watch file.
@@ -58,6 +98,8 @@ pub struct Found {
 pub enum Content {
     /// The same as at the last look.
     Unchanged,
+    /// Somebody is writing it, so that it was not read: what the last look found still counts.
+    Unfinished,
     /// These bytes, at most 1 MiB.
     Bytes(Vec<u8>),
     /// It is unsafe or could not be read.
@@ -88,7 +130,7 @@ impl Folder {
     /// The folder at `root`, which need not exist. `euid` is whose files are trusted besides root's.
     #[must_use]
     pub fn new(root: PathBuf, euid: u32) -> Self {
-        Self { root, owner: Owner::new(euid), known: BTreeMap::new() }
+        Self { root, owner: Owner::new(euid), known: HashMap::new(), look: 0, most: MOST }
     }
 
     /// Forgets what was read: the next look reads every file.
@@ -96,13 +138,39 @@ impl Folder {
         self.known.clear();
     }
 
-    /// Looks at every file and reads those that differ from the last look.
+    /// Looks at every file and reads those that differ from the last look, as they stand.
     pub fn scan(&mut self) -> Scan {
-        let mut walk = Walk { folder: self, scan: Scan::default(), seen: BTreeSet::new() };
+        self.look(None)
+    }
+
+    /// Looks at every file and reads those that differ from the last look, but not those that are
+    /// `unfinished`.
+    pub fn scan_finished(&mut self, unfinished: &Unfinished) -> Scan {
+        self.look(Some(unfinished))
+    }
+
+    fn look(&mut self, unfinished: Option<&Unfinished>) -> Scan {
+        self.look += 1;
+        let mut walk = Walk {
+            folder: self,
+            unfinished,
+            scan: Scan::default(),
+            read: Vec::new(),
+            entries: 0,
+            bytes: 0,
+            too_much: None,
+        };
         walk.root();
-        let Walk { mut scan, seen, .. } = walk;
-        self.known
-            .retain(|path, _| seen.contains(path) || scan.unknown.iter().any(|dir| path.starts_with(dir)));
+        let Walk { mut scan, read, too_much, .. } = walk;
+        if let Some(problem) = too_much {
+            // What was read so far counts as not read, since nobody is told of it.
+            let (unknown, problems) = (vec![self.root.clone()], vec![problem]);
+            return Scan { problems, unknown, places: scan.places, ..Scan::default() };
+        }
+        let look = self.look;
+        self.known.extend(read.into_iter().map(|(path, stamp)| (path, Known { stamp, look })));
+        let is_unknown = |path: &Path| scan.unknown.iter().any(|dir| path.starts_with(dir));
+        self.known.retain(|path, known| known.look == look || is_unknown(path));
         scan.files.sort_by(|a, b| a.path.cmp(&b.path));
         scan
     }
@@ -151,8 +219,17 @@ fn read_checked(path: &Path, physical: &Path, owner: &Owner) -> Result<(Vec<u8>,
 /// One look at the folder, while it goes on.
 struct Walk<'a> {
     folder: &'a mut Folder,
+    /// `None`: files are read as they stand.
+    unfinished: Option<&'a Unfinished>,
     scan: Scan,
-    seen: BTreeSet<PathBuf>,
+    /// What the files that were read looked like.
+    read: Vec<(PathBuf, Stamp)>,
+    /// How many names were met.
+    entries: usize,
+    /// How many bytes are in the files that were met.
+    bytes: u64,
+    /// Why the look is not gone on with.
+    too_much: Option<Problem>,
 }
 
 impl Walk<'_> {
@@ -168,6 +245,15 @@ impl Walk<'_> {
             }
             Err(error) => self.pass_over(&root, unreadable(&root, error)),
         }
+    }
+
+    /// The look ends here: there is more than `most` can be.
+    fn stop(&mut self, most: impl std::fmt::Display) {
+        let message = format!(
+            "there are more than {most} in the config folder, counted anew for each link that leads to them"
+        );
+        let help = "remove links that lead to the same folders again and again; until then all watches stay as they were";
+        self.too_much = Some(Problem::of_file(&self.folder.root, message).with_help(help));
     }
 
     fn note_places(&mut self, trail: &trail::Trail) {
@@ -207,6 +293,9 @@ impl Walk<'_> {
         match self.names(path, physical) {
             Ok(names) => {
                 for name in names {
+                    if self.too_much.is_some() {
+                        break;
+                    }
                     self.entry(&name, path, below, physical, above);
                 }
             }
@@ -217,8 +306,13 @@ impl Walk<'_> {
     }
 
     fn names(&mut self, path: &Path, physical: &Path) -> io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
+        let (mut names, most) = (Vec::new(), self.folder.most.entries);
         for entry in fs::read_dir(physical)? {
+            self.entries += 1;
+            if self.entries > most {
+                self.stop(format_args!("{most} entries"));
+                break;
+            }
             match entry {
                 Ok(entry) => names.push(entry.file_name()),
                 Err(error) => self.pass_over(path, unreadable(path, &error)),
@@ -268,23 +362,65 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: PathBuf, below: PathBuf, physical: &Path, metadata: &fs::Metadata) {
-        let now = Stamp::new(metadata, SystemTime::now());
-        self.seen.insert(path.clone());
-        let content = if self.folder.known.get(&path).is_some_and(|before| before.still_holds(&now)) {
-            Content::Unchanged
-        } else {
-            match read_checked(&path, physical, &self.folder.owner) {
-                Ok((bytes, stamp)) => {
-                    self.folder.known.insert(path.clone(), stamp);
-                    Content::Bytes(bytes)
-                }
-                Err(problem) => {
-                    self.folder.known.remove(&path);
-                    Content::Refused(problem)
-                }
-            }
-        };
+        let most = self.folder.most;
+        self.bytes += metadata.len().min(checked::LARGEST);
+        if self.scan.files.len() >= most.files {
+            return self.stop(format_args!("{} watch files", most.files));
+        }
+        if self.bytes > most.bytes {
+            return self.stop(format_args!("{} MiB in watch files", most.bytes >> 20));
+        }
+        let content = self.content(&path, physical, metadata);
         self.scan.files.push(Found { path, below, content });
+    }
+
+    fn content(&mut self, path: &Path, physical: &Path, metadata: &fs::Metadata) -> Content {
+        let now = Stamp::new(metadata, SystemTime::now());
+        let look = self.folder.look;
+        if let Some(known) = self.folder.known.get_mut(path).filter(|known| known.stamp.still_holds(&now)) {
+            known.look = look;
+            return Content::Unchanged;
+        }
+        if self.pass_unfinished(path, physical, metadata) {
+            return self.unfinished(path);
+        }
+        match read_checked(path, physical, &self.folder.owner) {
+            Ok((bytes, stamp)) => {
+                // It may have been opened and written since it was looked at.
+                let after = fs::symlink_metadata(physical);
+                if after.is_ok_and(|after| self.pass_unfinished(path, physical, &after)) {
+                    return self.unfinished(path);
+                }
+                self.read.push((path.to_owned(), stamp));
+                Content::Bytes(bytes)
+            }
+            Err(problem) => {
+                self.folder.known.remove(path);
+                Content::Refused(problem)
+            }
+        }
+    }
+
+    /// What was known of the file is still known of it.
+    fn unfinished(&mut self, path: &Path) -> Content {
+        let look = self.folder.look;
+        if let Some(known) = self.folder.known.get_mut(path) {
+            known.look = look;
+        }
+        Content::Unfinished
+    }
+
+    /// Whether the file is to be passed over because it is being written.
+    fn pass_unfinished(&mut self, path: &Path, physical: &Path, metadata: &fs::Metadata) -> bool {
+        let Some(unfinished) = self.unfinished else { return false };
+        let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+        let until = unfinished.until(physical, age, Instant::now());
+        self.scan.unread.extend(until.map(|until| Unread {
+            path: path.to_owned(),
+            physical: physical.to_owned(),
+            until,
+        }));
+        until.is_some()
     }
 }
 

@@ -12,16 +12,22 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::changes::Change;
 use super::difference::describe_difference;
+use super::folder::unfinished::{self, Unfinished};
+use super::folder::{Interest, Unread};
 use super::problem::Problem;
 use super::spec::WatchName;
 use super::watch_table::Defaults;
 use debounce::Debounce;
-use eyes::{Seen, Sight};
-use rescan::State;
+use eyes::{Seen, Sight, What};
+use rescan::{Looked, State};
+
+/// Who asks for a look, or for the first one, waits this long at most for files that are being written: what
+/// was copied just before may not have been seen to be closed.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where and how the watch files are read.
 #[derive(Debug, Clone)]
@@ -49,7 +55,7 @@ pub struct Reload {
     pub files: usize,
 }
 
-/// Asks for a look at the folder, at once.
+/// Asks for a look at the folder, at once. It is answered a little later if files are being written.
 #[derive(Debug)]
 pub struct ReloadRequest {
     /// Told what came of it, after the changes have been handed on.
@@ -71,6 +77,16 @@ pub struct Summary {
     pub watches: usize,
     /// In how many files.
     pub files: usize,
+}
+
+impl Summary {
+    /// Adds what a later look came to.
+    fn go_on(&mut self, later: Self) {
+        self.added.extend(later.added);
+        self.redefined.extend(later.redefined);
+        self.removed.extend(later.removed);
+        (self.problems, self.watches, self.files) = (later.problems, later.watches, later.files);
+    }
 }
 
 impl Reload {
@@ -103,42 +119,48 @@ pub async fn run(
     reloads: mpsc::Sender<Reload>,
     stop: CancellationToken,
 ) {
-    let (sight, mut seen) = eyes::channel();
+    let (sight, seen) = eyes::channel();
     let mut loader = Loader {
         state: Some(State::new(&options, sight.clone())),
         sight,
+        seen,
         reloads,
         problems: None,
         lost: BTreeSet::new(),
+        unfinished: Unfinished::default(),
+        unread: Vec::new(),
+        told_by: Some(Instant::now() + PATIENCE),
     };
     let mut debounce = Debounce::default();
+    let mut asked: Option<Asked> = None;
     // The first look is one that nobody asked for.
     let mut slow = tokio::time::interval(options.slow_rescan.max(Duration::from_millis(1)));
     slow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let work = async {
         loop {
+            let again = loader.unread.iter().map(|unread| unread.until.into()).min();
+            let answer = asked.as_ref().map(|asked| asked.by);
+            // The tick below is what leads to the first look.
+            let first = loader.told_by.filter(|_| again.is_some());
+            let due = [debounce.due(), again, answer, first].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 Some(request) = requests.recv() => {
-                    debounce = Debounce::default();
-                    let summary = loader.look().await;
-                    // Whoever asked may have gone away.
-                    let _ = request.reply.send(summary);
+                    asked.get_or_insert_with(|| Asked::at(Instant::now())).replies.push(request.reply);
                 }
-                Some(event) = seen.recv() => {
+                Some(event) = loader.seen.recv() => {
                     // What was dropped may have been of interest even if what was kept is not.
-                    if loader.note(&event) || loader.sight.has_overflow() {
+                    if loader.note(event) || loader.sight.has_overflow() {
                         debounce.event(Instant::now());
                     }
+                    continue;
                 }
-                () = until(debounce.due()) => {
-                    debounce = Debounce::default();
-                    loader.look().await;
-                }
-                _ = slow.tick() => {
-                    loader.look().await;
-                }
+                () = until(due) => {}
+                _ = slow.tick() => {}
             }
+            debounce = Debounce::default();
+            let summary = loader.look().await;
+            asked = asked.and_then(|asked| asked.answer(summary, &loader.unread, Instant::now()));
         }
     };
     // A look that has begun on its thread ends by itself; nobody waits for what it finds.
@@ -152,49 +174,120 @@ async fn until(due: Option<Instant>) {
     }
 }
 
+/// Those who wait for an answer to their request.
+struct Asked {
+    replies: Vec<oneshot::Sender<Summary>>,
+    /// When they are answered in any case.
+    by: Instant,
+    /// What came of it so far.
+    summary: Summary,
+}
+
+impl Asked {
+    fn at(now: Instant) -> Self {
+        Self { replies: Vec::new(), by: now + PATIENCE, summary: Summary::default() }
+    }
+
+    /// Answers with what another look came to, unless it left files `unread` and there is time to wait.
+    fn answer(mut self, look: Summary, unread: &[Unread], now: Instant) -> Option<Self> {
+        self.summary.go_on(look);
+        if !unread.is_empty() && now < self.by {
+            return Some(self);
+        }
+        for reply in self.replies {
+            // Whoever asked may have gone away.
+            let _ = reply.send(self.summary.clone());
+        }
+        None
+    }
+}
+
 struct Loader {
     /// `None` while a blocking thread has it.
     state: Option<State>,
     sight: Sight,
+    seen: mpsc::Receiver<Seen>,
     reloads: mpsc::Sender<Reload>,
     /// What was wrong at the last look; `None` before the first.
     problems: Option<Vec<Problem>>,
     /// Folders that have gone away or moved since the last look.
     lost: BTreeSet<PathBuf>,
+    /// What is known of files that are being written.
+    unfinished: Unfinished,
+    /// Those that the last look passed over for that.
+    unread: Vec<Unread>,
+    /// Until when the first [`Reload`] may wait for them; `None` once it is sent.
+    told_by: Option<Instant>,
 }
 
 impl Loader {
     /// Whether `event` is a reason to look.
-    fn note(&mut self, event: &Seen) -> bool {
+    fn note(&mut self, event: Seen) -> bool {
+        let now = std::time::Instant::now();
         match event {
             Seen::Overflow => true,
-            Seen::Changed { path, gone } => {
-                if *gone {
+            Seen::Moved { from, to } => {
+                self.unfinished.moved(&from, &to);
+                false
+            }
+            Seen::Happened(path, what) => {
+                if what.is_another() {
                     self.lost.insert(path.clone());
                 }
-                self.state.as_ref().is_none_or(|state| is_of_interest(state, path))
+                let state = self.state.as_ref();
+                let of_interest = state.is_none_or(|state| is_of_interest(state, &path));
+                if state.is_none_or(|state| is_in_sight(state, &path)) {
+                    match what {
+                        What::Written => self.unfinished.written(path, now),
+                        What::Closed | What::Arrived => self.unfinished.whole(path, now),
+                        What::Removed => self.unfinished.gone(&path),
+                        // A rename within what is watched is told of as such next.
+                        What::Left | What::Other => {}
+                    }
+                }
+                of_interest
             }
+        }
+    }
+
+    /// Reads as they stand those files that have been waited for too long, and says so.
+    fn give_up_waiting(&mut self) {
+        let overdue = self.unfinished.overdue(std::time::Instant::now());
+        for unread in self.unread.iter().filter(|unread| overdue.contains(&unread.physical)) {
+            warn!(
+                "{}: was written to {} s ago and not closed since; it is read as it stands",
+                unread.path.display(),
+                unfinished::LONGEST.as_secs()
+            );
         }
     }
 
     /// Looks at the folder, logs what is different and hands it on.
     async fn look(&mut self) -> Summary {
+        // What waits to be told comes first, so that a file that was opened or closed counts as that.
+        for _ in 0..self.seen.len() {
+            let Ok(event) = self.seen.try_recv() else { break };
+            self.note(event);
+        }
+        self.give_up_waiting();
         let Some(mut state) = self.state.take() else { return Summary::default() };
         let lost = std::mem::take(&mut self.lost);
         let overflow = self.sight.take_overflow();
+        let unfinished = self.unfinished.clone();
+        let waits = self.told_by.is_some_and(|by| Instant::now() < by);
         let looked = tokio::task::spawn_blocking(move || {
-            let reload = state.look(&lost, overflow);
-            (state, reload)
+            let looked = state.look(&lost, overflow, &unfinished, waits);
+            (state, looked)
         });
-        let reload = match looked.await {
-            Ok((state, reload)) => {
-                self.state = Some(state);
-                reload
-            }
-            // The thread is not started once the runtime is going down.
-            Err(_) => return Summary::default(),
-        };
+        // The thread is not started once the runtime is going down.
+        let Ok((state, looked)) = looked.await else { return Summary::default() };
+        self.unfinished.keep(|path| is_in_sight(&state, path));
+        self.state = Some(state);
+        self.unread.clear();
+        let Some(Looked { reload, unread }) = looked else { return Summary::default() };
+        self.unread = unread;
         let Some(reload) = reload else { return Summary::default() };
+        self.told_by = None;
         let summary = reload.summary();
         log_changes(&reload.changes);
         log_problems(self.problems.as_deref().unwrap_or_default(), &reload.problems);
@@ -213,6 +306,12 @@ fn is_of_interest(state: &State, path: &Path) -> bool {
     let places = state.places();
     let within = path.parent().and_then(|parent| places.get(parent)).zip(path.file_name());
     places.contains_key(path) || within.is_some_and(|(interest, name)| interest.covers(name))
+}
+
+/// Whether what happens to a file is kept in mind: also of a hidden one, since it may be renamed.
+fn is_in_sight(state: &State, path: &Path) -> bool {
+    let within = path.parent().and_then(|parent| state.places().get(parent)).zip(path.file_name());
+    within.is_some_and(|(Interest { all, names }, name)| *all || names.contains(name))
 }
 
 fn log_changes(changes: &[Change]) {

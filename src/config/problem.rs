@@ -152,13 +152,11 @@ impl Problem {
         }
         text.replace('\n', " ")
     }
-}
 
-/// For a terminal: the location and what is wrong, the line with the place marked, the remedy. No line
-/// end after the last line.
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: error: {}", self.location(), self.message)?;
+    /// For a terminal: the location and what is wrong, the line with the place marked, the remedy. No line
+    /// end after the last line.
+    fn show(&self, f: &mut fmt::Formatter<'_>, severity: &str) -> fmt::Result {
+        write!(f, "{}: {severity}: {}", self.location(), self.message)?;
         if let Some(place) = &self.place {
             let (line, carets) = place.picture();
             let number = place.line.to_string();
@@ -172,7 +170,23 @@ impl fmt::Display for Problem {
     }
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show(f, "error")
+    }
+}
+
 impl std::error::Error for Problem {}
+
+/// What is taken as it stands, and is probably not what was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning(pub Problem);
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.show(f, "warning")
+    }
+}
 
 /// A text and where it came from: makes problems with a place.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Walks a parsed TOML text and collects what is wrong with it, so that all problems of a file are seen
 //! together. Knows tables and types of values; not what a key means.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,15 +31,15 @@ impl<'a> Reader<'a> {
     /// The tables of the text, or `None` if it is not TOML.
     pub(super) fn document(&mut self) -> Option<DeTable<'a>> {
         let (document, errors) = DeTable::parse_recoverable(self.source.text);
-        let mut last_line = 0;
+        let mut lines = BTreeSet::new();
         for error in &errors {
-            let problem = self.source.problem(error.span().unwrap_or(0..0), plain_message(error.message()));
+            let span = error.span().unwrap_or(0..0);
+            let mut problem = self.source.problem(span.clone(), plain_message(error.message()));
+            problem.help = remedy(error.message(), self.source.text.get(span.start..).unwrap_or_default());
             // After a slip the TOML parser tries to go on, and says more about the same line than helps.
-            let line = problem.place.as_ref().map_or(0, |place| place.line);
-            if line != last_line {
+            if lines.insert(problem.place.as_ref().map_or(0, |place| place.line)) {
                 self.problems.push(problem);
             }
-            last_line = line;
         }
         errors.is_empty().then(|| document.into_inner())
     }
@@ -221,6 +222,21 @@ impl<'a> Reader<'a> {
 /// The TOML parser's message in one line.
 fn plain_message(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// What would be right in the place of `text`, of which the TOML parser says `message`, where people often slip.
+fn remedy(message: &str, text: &str) -> Option<String> {
+    let help = match text.chars().next() {
+        Some('“' | '”' | '‘' | '’' | '„') => "put it in straight quotes: \"…\"",
+        Some('0') if text[1..].starts_with(|c: char| c.is_ascii_digit()) => {
+            "a number has no 0 in front; an octal mode is a text in quotes, such as \"022\""
+        }
+        _ if message.contains("key with no value") => {
+            "write a key, '=' and a value, such as znode = \"/git/head\""
+        }
+        Some(_) | None => return None,
+    };
+    Some(help.to_owned())
 }
 
 fn type_name(value: &DeValue<'_>) -> &'static str {

@@ -14,7 +14,7 @@ use super::spec::{
 use super::words;
 
 /// The largest id: the one above it is what `chown(2)` takes for "leave it".
-const LARGEST_ID: u32 = u32::MAX - 1;
+pub(super) const LARGEST_ID: u32 = u32::MAX - 1;
 
 /// The one value of `run_on_load` that is a word.
 pub(super) const IF_CHANGED: &str = "if-changed";

@@ -24,8 +24,10 @@ use super::words::{self, Mode};
 const MAX_PARALLEL: u32 = 32;
 /// How long after the SIGTERM the SIGKILL comes if the file doesn't say.
 const KILL_AFTER: Duration = Duration::from_secs(5);
+/// More runs at once than this are taken for a slip.
+pub(super) const MOST_PARALLEL: u32 = 10_000;
 /// More retries than this are taken for a slip.
-const MOST_RETRIES: u32 = 1000;
+pub(super) const MOST_RETRIES: u32 = 1000;
 /// How long before the first retry if the file doesn't say.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long before a retry at the most if the file doesn't say.
@@ -71,7 +73,7 @@ impl Defaults {
             "pipe_stdin" => self.pipe_stdin = r.boolean(key, value),
             "run_on_load" => self.run_on_load = values::run_on_load(r, value),
             "run_mode" => self.run_mode = r.word(key, value, words::RUN_MODE),
-            "max_parallel" => self.max_parallel = r.number(key, value, 1..=10_000),
+            "max_parallel" => self.max_parallel = r.number(key, value, 1..=MOST_PARALLEL),
             "notify_signal" => self.notify_signal = values::notify_signal(r, value),
             "uid" => self.uid = values::uid(r, value),
             "gid" => self.gid = values::gid(r, value),

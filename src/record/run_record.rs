@@ -163,7 +163,7 @@ pub(super) mod tests {
             watch: watch.into(),
             znode: "/a".into(),
             event: Event::Changed,
-            version: Version { czxid: 1, mzxid: 0x1_0000_0002, version: 3 },
+            version: Version { czxid: 1, mzxid: 0x1_0000_0002, version: 3, sign: None },
             attempt: 1,
         };
         RunRecord::begun(RunId::from_u64(run), watch.try_into().unwrap(), &about, Some(17), None)

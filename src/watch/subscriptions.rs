@@ -218,7 +218,7 @@ impl Subscriptions {
             match (self.targets.get(target), &watch.seen) {
                 (Some(followers), _) if followers.is_unreadable => ZnodeState::Unreadable,
                 (_, Seen::Nothing) => ZnodeState::Unknown,
-                (_, Seen::Absent) => ZnodeState::Missing,
+                (_, Seen::Absent | Seen::Childless) => ZnodeState::Missing,
                 (_, Seen::Present(version, _)) => ZnodeState::Present(*version),
             }
         };

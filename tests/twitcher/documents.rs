@@ -5,7 +5,7 @@ mod watches;
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -113,6 +113,10 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     for name in OTHERS {
         write_with(&bin.join(name), 0o755, "#!/bin/sh\n");
     }
+    // What is called python3 may be a script that needs more than this.
+    let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let python = String::from_utf8(python.expect("python3").stdout).expect("its path");
+    symlink(python.trim(), bin.join("python3")).expect("a link");
     // Remembers what it was called with. All but the daemon is really run.
     let program = format!(
         "#!/bin/sh\nprintf '%s\\0' \"$@\" end >>'{}'\n[ \"$1\" = run ] || exec '{}' \"$@\"\n",
@@ -123,6 +127,8 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     let watch = &blocks(section(&readme(), "## A first watch"), "toml")[0];
     write(&watches.join("git-pull.toml"), watch);
     write(&work.join("web.toml"), watch);
+    fs::create_dir(work.join("old")).expect("a folder");
+    write(&work.join("old/git.twc"), "RegisterWatch(znode='/git/head', action=Exec('true'))\n");
     write(&work.join("flags.json"), "{}");
 
     let zookeeper = shared_chroot("readme");
@@ -137,7 +143,11 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
             assert!(Path::new(SOURCE).join(path).exists(), "no {path}");
         }
         let mut command = Command::new("/bin/sh");
-        command.args(["-euc", block]).current_dir(&work).env_clear().env("PATH", &bin);
+        command
+            .args(["-euc", &format!("umask 022\n{block}")])
+            .current_dir(&work)
+            .env_clear()
+            .env("PATH", &bin);
         command.env("TWITCHER_ZKSERVERS", &zookeeper).env("TWITCHER_CONFIG_PATH", &watches);
         taken(&command.output().expect("a shell"), block);
     }

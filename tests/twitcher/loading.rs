@@ -1,10 +1,20 @@
 //! Watch files that come, change, break and go while the daemon runs, seen by what runs.
 
 use std::cell::Cell;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
 
@@ -113,6 +123,76 @@ fn p4_a_file_that_is_seen_half_written_disturbs_nothing() {
     test.runs.expect(&["value 0", "value 1"]);
     test.daemon.append_to_watch("value.toml", second);
     test.runs.expect(&["value 0", "value 1", "whole 1"]);
+}
+
+#[test]
+fn p4_p7_a_file_whose_first_half_is_a_whole_one_is_not_run_before_it_is_written_to_its_end() {
+    let test = Loaded::new();
+    let more = Journal::new(&test.folder, "more");
+    // What the second half brings takes something away from the first: its user, if there is a choice.
+    let (second, word) = match nix::unistd::geteuid().is_root() {
+        true => ("uid = \"nobody\"\n", "nobody"),
+        false => ("env = { WHO = \"whole\" }\n", "whole"),
+    };
+    let who = if word == "nobody" { "$(id -un)" } else { "${WHO:-half}" };
+    let first = WatchFile::watch("/value", &more.append(&format!("{who} $(cat)")));
+    // One that is new, and one that was something else before.
+    for (name, number) in [("half.toml", 0), ("value.toml", 1)] {
+        let mut file = File::create(test.daemon.watches().join(name)).expect("a watch file");
+        file.set_permissions(Permissions::from_mode(0o644)).expect("a watch file");
+        file.write_all(first.as_ref().as_bytes()).expect("a watch file");
+        // Other files are taken in meanwhile, and a look is asked for. However slow that is, the file is
+        // never left alone for so long that it would be read as it stands.
+        written_on(&file, || {
+            test.fence();
+            test.daemon.signal(Signal::SIGHUP);
+            test.fence();
+        });
+        assert_eq!(more.lines().len(), number, "{:?}", more.lines());
+        file.write_all(second.as_bytes()).expect("a watch file");
+        drop(file);
+        assert_eq!(more.wait_for(number + 1)[number], format!("{word} 0"));
+    }
+    test.client.set("/value", "1");
+    let both = [format!("{word} 1"), format!("{word} 1")];
+    assert_eq!(more.wait_for(4)[2..], both);
+    test.runs.expect(&["value 0"]);
+}
+
+/// Does something while the file is written to again and again.
+fn written_on(mut file: &File, meanwhile: impl FnOnce()) {
+    let (done, is_done) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while is_done.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+                file.write_all(b"# more to come\n").expect("a watch file");
+            }
+        });
+        let _ends_with_this = done;
+        meanwhile();
+    });
+}
+
+#[test]
+fn p4_p7_a_file_that_is_being_written_when_the_daemon_starts_is_waited_for() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("half-at-start");
+    Client::connect(&zookeeper).create("/value", "0");
+    let (runs, others) = (Journal::new(&folder, "runs"), Journal::new(&folder, "others"));
+    let builder = Daemon::builder(&folder, &zookeeper).watch("other.toml", watch(&others, "other"));
+    let mut file = File::create(folder.join("watches/half.toml")).expect("a watch file");
+    file.set_permissions(Permissions::from_mode(0o644)).expect("a watch file");
+    let first = WatchFile::watch("/value", &runs.append("${WHO:-half} $(cat)"));
+    file.write_all(first.as_ref().as_bytes()).expect("a watch file");
+    let mut daemon = None;
+    written_on(&file, || {
+        daemon = Some(builder.start());
+        others.expect(&["other 0"]);
+        assert!(runs.lines().is_empty(), "{:?}", runs.lines());
+    });
+    file.write_all(b"env = { WHO = \"whole\" }\n").expect("a watch file");
+    drop(file);
+    runs.expect(&["whole 0"]);
 }
 
 #[test]
@@ -286,4 +366,275 @@ fn p8_a_config_folder_that_comes_after_the_daemon_is_read() {
     daemon.write_watch("value.toml", watch(&runs, "value"));
     runs.expect(&["value 0"]);
     assert!(daemon.is_running());
+}
+
+/// A folder that the daemon trusts, whatever the umask is.
+fn folder_at(path: &Path) {
+    fs::create_dir(path).expect("a folder");
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a folder");
+}
+
+/// A watch file outside of the config folder, or put into it without the daemon's knowing when.
+fn file_at(path: &Path, watch: impl AsRef<str>) {
+    fs::write(path, watch.as_ref()).expect("a watch file");
+    fs::set_permissions(path, Permissions::from_mode(0o644)).expect("a watch file");
+}
+
+#[test]
+fn a_folder_that_is_moved_in_and_out_comes_and_goes_with_all_that_is_in_it() {
+    let test = Loaded::new();
+    let more = Journal::new(&test.folder, "more");
+    let (outside, inside) = (test.folder.join("web"), test.daemon.watches().join("web"));
+    folder_at(&outside);
+    folder_at(&outside.join("front"));
+    for name in ["a.toml", "front/b.toml"] {
+        file_at(&outside.join(name), watch(&more, "$TWITCHER_WATCH"));
+    }
+    fs::rename(&outside, &inside).expect("a folder to move");
+    let mut lines = more.wait_for(2);
+    lines.sort();
+    assert_eq!(lines, ["web.a 0", "web.front.b 0"]);
+    fs::rename(&inside, &outside).expect("a folder to move");
+    test.fence();
+    test.client.set("/value", "1");
+    test.runs.expect(&["value 0", "value 1"]);
+    test.fence();
+    assert_eq!(more.lines().len(), 2, "{:?}", more.lines());
+}
+
+#[test]
+fn p8_a_config_folder_that_is_removed_and_made_again_is_read() {
+    let mut test = Loaded::new();
+    let more = Journal::new(&test.folder, "more");
+    for number in 1..=3 {
+        fs::remove_dir_all(test.daemon.watches()).expect("a folder to go");
+        folder_at(&test.daemon.watches());
+        test.daemon.write_watch("more.toml", watch(&more, &number.to_string()));
+        more.wait_for(number);
+    }
+    test.fence();
+    test.client.set("/value", "1");
+    more.expect(&["1 0", "2 0", "3 0", "3 1"]);
+    test.runs.expect(&["value 0"]);
+    assert!(test.daemon.is_running());
+}
+
+#[test]
+fn what_is_in_a_folder_that_a_link_leads_to_is_followed() {
+    let test = Loaded::new();
+    let more = Journal::new(&test.folder, "more");
+    let target = test.folder.join("target");
+    folder_at(&target);
+    file_at(&target.join("a.toml"), watch(&more, "$TWITCHER_WATCH"));
+    symlink(&target, test.daemon.watches().join("linked")).expect("a link");
+    more.expect(&["linked.a 0"]);
+    let beside = test.folder.join("beside");
+    file_at(&beside, watch(&more, "edited"));
+    fs::rename(&beside, target.join("a.toml")).expect("a file to move");
+    more.expect(&["linked.a 0", "edited 0"]);
+    fs::remove_file(test.daemon.watches().join("linked")).expect("a link to go");
+    test.fence();
+    test.client.set("/value", "1");
+    test.runs.expect(&["value 0", "value 1"]);
+    test.fence();
+    assert_eq!(more.lines().len(), 2, "{:?}", more.lines());
+}
+
+#[test]
+fn the_double_links_of_a_config_map_change_all_its_files_at_once() {
+    let test = Loaded::new();
+    let more = Journal::new(&test.folder, "more");
+    let watches = test.daemon.watches();
+    for version in ["..1", "..2"] {
+        folder_at(&watches.join(version));
+        for name in ["a.toml", "b.toml"] {
+            file_at(&watches.join(version).join(name), watch(&more, &format!("$TWITCHER_WATCH{version}")));
+        }
+    }
+    symlink("..1", watches.join("..data")).expect("a link");
+    for name in ["a.toml", "b.toml"] {
+        symlink(Path::new("..data").join(name), watches.join(name)).expect("a link");
+    }
+    let sorted = |count| {
+        let mut lines = more.wait_for(count);
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(2), ["a..1 0", "b..1 0"]);
+    symlink("..2", watches.join("..data_tmp")).expect("a link");
+    fs::rename(watches.join("..data_tmp"), watches.join("..data")).expect("a link to move");
+    assert_eq!(sorted(4), ["a..1 0", "a..2 0", "b..1 0", "b..2 0"]);
+    fs::remove_dir_all(watches.join("..1")).expect("a folder to go");
+    test.fence();
+    assert_eq!(more.lines().len(), 4, "{:?}", more.lines());
+    test.client.set("/value", "1");
+    assert_eq!(sorted(6)[1], "a..2 0");
+    test.runs.expect(&["value 0", "value 1"]);
+}
+
+#[test]
+fn p4_links_that_go_round_in_circles_and_what_is_no_file_disturb_nothing() {
+    let test = Loaded::new();
+    let watches = test.daemon.watches();
+    symlink(".", watches.join("self")).expect("a link");
+    symlink("there", watches.join("here")).expect("a link");
+    symlink("here", watches.join("there")).expect("a link");
+    symlink("nowhere", watches.join("nowhere.toml")).expect("a link");
+    // To open it waits for somebody who writes, if it is not said that nobody is to be waited for.
+    mkfifo(&watches.join("pipe.toml"), Mode::from_bits_truncate(0o644)).expect("a named pipe");
+    file_at(&watches.join("large.toml"), "#".repeat((1 << 20) + 1));
+    folder_at(&watches.join("folder.toml"));
+    test.fence();
+    for problem in ["leads back", "cannot be followed", "not a regular file", "larger than 1024 KiB"] {
+        test.daemon.wait_for_log(problem);
+    }
+    test.client.set("/value", "1");
+    test.runs.expect(&["value 0", "value 1"]);
+}
+
+#[test]
+fn a_burst_of_writes_is_one_change() {
+    let test = Loaded::new();
+    let (one, others) = (Journal::new(&test.folder, "one"), Journal::new(&test.folder, "others"));
+    // Stopped, so that on a slow machine, too, all of it is there when it looks.
+    test.daemon.signal(Signal::SIGSTOP);
+    for number in 1..=40 {
+        test.daemon.write_watch("one.toml", watch(&one, &number.to_string()));
+        test.daemon.write_watch(&format!("other-{number}.toml"), watch(&others, "other"));
+    }
+    test.daemon.signal(Signal::SIGCONT);
+    one.expect(&["40 0"]);
+    others.wait_for(40);
+    test.fence();
+    assert_eq!((one.lines().len(), others.lines().len()), (1, 40));
+}
+
+#[test]
+fn a_change_is_seen_behind_more_events_than_the_kernel_keeps() {
+    let test = Loaded::new();
+    let more = Journal::new(&test.folder, "more");
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("a limit");
+    let limit: usize = limit.trim().parse().expect("a number");
+    test.daemon.signal(Signal::SIGSTOP);
+    // One that is made and one that is removed are two events that are not told as one.
+    for number in 0..limit / 2 + 100 {
+        let path = test.daemon.watches().join(format!(".{}", number % 2));
+        File::create(&path).expect("a file");
+        fs::remove_file(&path).expect("a file to go");
+    }
+    test.daemon.write_watch("more.toml", watch(&more, "first"));
+    test.daemon.signal(Signal::SIGCONT);
+    more.expect(&["first 0"]);
+    test.daemon.write_watch("more.toml", watch(&more, "second"));
+    more.expect(&["first 0", "second 0"]);
+    test.client.set("/value", "1");
+    test.runs.expect(&["value 0", "value 1"]);
+}
+
+#[test]
+fn p8_more_folders_than_inotify_has_watches_for_are_read_and_looked_at_when_somebody_asks() {
+    // A limit of its own for the daemon alone, which takes a user namespace.
+    let limited = ["unshare", "--user", "--map-root-user", "sh", "-c"];
+    let script = "echo 3 >/proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let probe = Command::new(limited[0]).args(&limited[1..]).args([script, "sh", "true"]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("not tried: this machine lets nobody have a limit of their own");
+        return;
+    }
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("inotify-limit");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let runs = Journal::new(&folder, "runs");
+    let mut builder = Daemon::builder(&folder, &zookeeper);
+    for number in 1..=8 {
+        let folder = folder.join(format!("watches/d{number}"));
+        folder_at(&folder);
+        builder = builder.watch(&format!("d{number}/a.toml"), watch(&runs, &number.to_string()));
+    }
+    let wrapper: Vec<&str> = limited.into_iter().chain([script, "sh"]).collect();
+    let mut daemon = builder.wrapped_in(&wrapper).start();
+    runs.wait_for(8);
+    daemon.wait_for_log("not every change of the config folder is seen at once");
+    daemon.write_watch("d8/a.toml", watch(&runs, "edited"));
+    daemon.signal(Signal::SIGHUP);
+    assert_eq!(runs.wait_for(9)[8], "edited 0");
+    client.set("/value", "1");
+    runs.wait_for(17);
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p3_a_watch_with_a_name_of_its_own_that_is_moved_and_reordered_runs_nothing() {
+    let test = Loaded::new();
+    let more = Journal::new(&test.folder, "more");
+    let file = |names: [&str; 2]| {
+        let one = |name: &str| format!("{}\n", watch(&more, name).key("name", format!("{name:?}")).as_ref());
+        names.map(one).concat()
+    };
+    test.daemon.write_watch("more.toml", file(["one", "two"]));
+    more.wait_for(2);
+    test.daemon.write_watch("more.toml", file(["two", "one"]));
+    test.fence();
+    let watches = test.daemon.watches();
+    fs::rename(watches.join("more.toml"), watches.join("elsewhere.toml")).expect("a file to move");
+    test.fence();
+    assert_eq!(more.lines().len(), 2, "{:?}", more.lines());
+    test.client.set("/value", "1");
+    more.wait_for(4);
+}
+
+#[test]
+fn what_changed_is_logged_by_key() {
+    let test = Loaded::new();
+    test.daemon
+        .write_watch("value.toml", watch(&test.runs, "value").key("timeout", 30).key("umask", "\"077\""));
+    test.daemon.wait_for_log("value: timeout none → 30s, umask 022 → 077");
+}
+
+#[test]
+fn of_ten_thousand_files_the_one_that_changes_is_read_and_no_other() {
+    const FOLDERS: usize = 100;
+    const FILES: usize = 100;
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("many-files");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    client.create("/other", "0");
+    let runs = Journal::new(&folder, "runs");
+    let builder = Daemon::builder(&folder, &zookeeper);
+    let watches = folder.join("watches");
+    let idle = WatchFile::watch("/other", "true").key("run_on_load", false);
+    for number in 0..FOLDERS {
+        folder_at(&watches.join(format!("d{number}")));
+        for file in 0..FILES {
+            file_at(&watches.join(format!("d{number}/{file}.toml")), idle.as_ref());
+        }
+    }
+    let daemon = builder.watch("d7/7.toml", watch(&runs, "before")).start();
+    eventually(DEADLINE * 4, "ten thousand watches", || {
+        if runs.lines() == ["before 0"] { Ok(()) } else { Err(daemon.log().len()) }
+    });
+    let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).expect("inotify");
+    for number in 0..FOLDERS {
+        let path = watches.join(format!("d{number}"));
+        inotify::add_watch(&inotify, path, WatchFlags::OPEN).expect("a watch of inotify's");
+    }
+    let before = daemon.process().worked();
+    daemon.write_watch("d7/7.toml", watch(&runs, "after"));
+    eventually(DEADLINE * 2, "the change", || {
+        if runs.lines() == ["before 0", "after 0"] { Ok(()) } else { Err(runs.lines()) }
+    });
+    println!("the daemon worked for {:?}", daemon.process().worked().saturating_sub(before));
+    let mut buffer = [MaybeUninit::uninit(); 8192];
+    let mut reader = Reader::new(&inotify, &mut buffer);
+    let mut opened = Vec::new();
+    while let Ok(event) = reader.next() {
+        assert!(!event.events().contains(ReadFlags::QUEUE_OVERFLOW), "more was opened than can be told");
+        if !event.events().contains(ReadFlags::ISDIR) {
+            opened.extend(event.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    opened.dedup();
+    assert_eq!(opened, ["7.toml"]);
 }

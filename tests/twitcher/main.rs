@@ -26,6 +26,7 @@ mod environment;
 mod examples;
 mod existence;
 mod hostile;
+mod import;
 mod inherit;
 mod loading;
 mod minder;

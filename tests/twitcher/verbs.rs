@@ -238,6 +238,21 @@ fn check_says_where_a_file_is_wrong_and_what_would_be_right() {
 }
 
 #[test]
+fn check_warns_of_what_is_odd_and_exits_with_0_and_tells_a_program_the_same() {
+    let watch = WatchFile::program("/value", &["no-such-command"]);
+    let (output, said) = check(watch.as_ref(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("value.toml:3:11: warning: there is no command no-such-command"), "{said}");
+    let (output, said) = check(watch, &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let all: serde_json::Value = serde_json::from_str(&said).expect("JSON and nothing else");
+    let warnings = all["warnings"].as_array().expect("a list").iter();
+    let places: Vec<_> =
+        warnings.map(|warning| (warning["line"].as_u64(), warning["column"].as_u64())).collect();
+    assert!(places.contains(&(Some(3), Some(11))), "{said}");
+}
+
+#[test]
 fn check_reads_a_folder_as_the_daemon_would() {
     let folder = Folder::new();
     let write = |name: &str, text: &str| {
@@ -259,9 +274,14 @@ fn check_reads_a_folder_as_the_daemon_would() {
 
 #[test]
 fn every_subcommand_says_what_it_is_for() {
-    for arguments in
-        [&["--help"][..], &["run", "--help"], &["check", "--help"], &["poke", "--help"], &["get", "--help"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["import", "--help"],
+        &["poke", "--help"],
+        &["get", "--help"],
+    ] {
         let output = twitcher().args(arguments).output().expect("the program");
         done(&output);
         let help = String::from_utf8(output.stdout).expect("text");

@@ -37,6 +37,7 @@ fn me() -> u32 {
 fn contents(scan: &Scan) -> Vec<String> {
     let short = |found: &Found| match &found.content {
         Content::Unchanged => format!("{}: unchanged", found.below.display()),
+        Content::Unfinished => format!("{}: unfinished", found.below.display()),
         Content::Bytes(bytes) => format!("{}: {}", found.below.display(), String::from_utf8_lossy(bytes)),
         Content::Refused(_) => format!("{}: refused", found.below.display()),
     };
@@ -190,4 +191,88 @@ fn a_folder_that_is_absent_is_waited_for_in_the_nearest_that_exists() {
     assert_eq!(scan.problems[0].message, "the config folder does not exist");
     assert!(scan.places[&root].covers(OsStr::new("x")));
     assert!(scan.unknown.is_empty());
+}
+
+/// Folders of which each has two links to the next, and perhaps a file.
+fn fan_out(root: &Path, folders: usize, with_files: bool) {
+    let outside = root.with_file_name("fan");
+    for number in 0..folders {
+        let folder = outside.join(number.to_string());
+        mkdir(&folder);
+        for link in ["a", "b"].iter().filter(|_| number + 1 < folders) {
+            symlink(outside.join((number + 1).to_string()), folder.join(link)).unwrap();
+        }
+        if with_files {
+            write(&folder.join("x.toml"), "x");
+        }
+    }
+    symlink(outside.join("0"), root.join("fan")).unwrap();
+}
+
+#[test]
+fn p4_a_folder_that_links_multiply_without_end_is_given_up_and_all_is_as_before() {
+    for (with_files, most) in [(false, "100000 entries"), (true, "20000 watch files")] {
+        let (_dir, root) = temporary();
+        write(&root.join("a.toml"), "a");
+        write(&root.join("z.toml"), "z");
+        let mut folder = Folder::new(root.clone(), me());
+        assert_eq!(contents(&folder.scan()), ["a.toml: a", "z.toml: z"]);
+        fan_out(&root, 26, with_files);
+        write(&root.join("a.toml"), "other");
+        let scan = folder.scan();
+        assert!(scan.files.is_empty());
+        assert_eq!(scan.unknown, std::slice::from_ref(&root));
+        let [problem] = &scan.problems[..] else { panic!("{:?}", scan.problems) };
+        assert!(problem.message.starts_with(&format!("there are more than {most} ")), "{problem:?}");
+        assert!(scan.places[&root].all, "the end of it must be noticed");
+        // What was read in vain is read again.
+        fs::remove_file(root.join("fan")).unwrap();
+        assert_eq!(contents(&folder.scan())[0], "a.toml: other");
+    }
+}
+
+#[test]
+fn what_is_just_not_too_much_is_read() {
+    let (_dir, root) = temporary();
+    mkdir(&root.join("sub"));
+    for name in ["a.toml", "sub/b.toml", "c.txt", ".d"] {
+        write(&root.join(name), "four");
+    }
+    let mut folder = Folder::new(root, me());
+    folder.most = Most { entries: 5, files: 2, bytes: 8 };
+    assert_eq!(contents(&folder.scan()), ["a.toml: four", "sub/b.toml: four"]);
+    for (less, most) in [
+        (Most { entries: 4, ..folder.most }, "4 entries"),
+        (Most { files: 1, ..folder.most }, "1 watch files"),
+        (Most { bytes: 7, ..folder.most }, "0 MiB in watch files"),
+    ] {
+        folder.most = less;
+        let scan = folder.scan();
+        assert!(scan.files.is_empty());
+        assert!(scan.problems[0].message.contains(most), "{:?}", scan.problems);
+    }
+}
+
+#[test]
+fn p4_a_file_that_is_being_written_is_passed_over() {
+    let (_dir, root) = temporary();
+    let (a, fresh) = (root.join("a.toml"), root.join("fresh.toml"));
+    write(&a, "a");
+    fs::File::options().write(true).open(&a).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    symlink(&a, root.join("link.toml")).unwrap();
+    let (mut folder, mut unfinished) = (Folder::new(root, me()), Unfinished::default());
+    assert_eq!(contents(&folder.scan_finished(&unfinished)), ["a.toml: a", "link.toml: a"]);
+    write(&a, "half");
+    unfinished.written(a.clone(), Instant::now());
+    write(&fresh, "half");
+    let scan = folder.scan_finished(&unfinished);
+    assert_eq!(contents(&scan), ["a.toml: unfinished", "fresh.toml: unfinished", "link.toml: unfinished"]);
+    let unread: Vec<_> = scan.unread.iter().map(|unread| &unread.physical).collect();
+    assert_eq!(unread, [&a, &fresh, &a]);
+    write(&a, "whole");
+    unfinished.whole(a, Instant::now());
+    unfinished.whole(fresh, Instant::now());
+    let scan = folder.scan_finished(&unfinished);
+    assert_eq!(contents(&scan), ["a.toml: whole", "fresh.toml: half", "link.toml: whole"]);
+    assert!(scan.unread.is_empty());
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -18,20 +18,50 @@ use tracing::warn;
 use crate::config::folder::Places;
 
 /// More than this many events that wait are as good as an overflow: everything is looked at anyway.
-const MOST_WAITING: usize = 1024;
+/// As many as the kernel itself keeps for a reader, `fs.inotify.max_queued_events`.
+const MOST_WAITING: usize = 16_384;
 
-/// What was seen.
+/// What was seen. Paths are as inotify knows them: free of links.
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// What is at `path` has changed.
-    Changed {
-        /// As inotify knows it: free of links.
-        path: PathBuf,
-        /// Whether something else may be there now.
-        gone: bool,
+    /// Something has happened at a path.
+    Happened(PathBuf, What),
+    /// What was at one path is at another, both of which were told of before.
+    Moved {
+        /// Before.
+        from: PathBuf,
+        /// After.
+        to: PathBuf,
     },
     /// More than could be told.
     Overflow,
+}
+
+/// What has happened at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// A file's contents changed.
+    Written,
+    /// Somebody who could write the file closed it.
+    Closed,
+    /// It was renamed to this path: something else may be there now.
+    Arrived,
+    /// It was renamed from this path: nothing is there now, or something else.
+    Left,
+    /// It was removed, likewise.
+    Removed,
+    /// It was created, or its mode or owner changed, or nobody knows.
+    Other,
+}
+
+impl What {
+    /// Whether something else may be there now, so that a watch of it is one of what it was.
+    pub(super) fn is_another(self) -> bool {
+        match self {
+            Self::Arrived | Self::Left | Self::Removed => true,
+            Self::Written | Self::Closed | Self::Other => false,
+        }
+    }
 }
 
 /// The end of the channel that inotify's thread holds.
@@ -65,21 +95,31 @@ impl Sight {
             Ok(event) => event,
             Err(_) => return self.tell_overflow(),
         };
-        let gone = match event.kind {
-            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => true,
-            EventKind::Create(_)
-            | EventKind::Modify(_)
-            | EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Any
-            | EventKind::Other => false,
+        let what = match event.kind {
+            EventKind::Remove(_) => What::Removed,
+            EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
+                if let Ok([from, to]) = <[PathBuf; 2]>::try_from(event.paths) {
+                    self.send(Seen::Moved { from, to });
+                }
+                return;
+            }
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => What::Arrived,
+            EventKind::Modify(ModifyKind::Name(_)) => What::Left,
+            EventKind::Modify(ModifyKind::Data(_)) => What::Written,
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => What::Closed,
+            EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => What::Other,
             // The loader's own reading is seen, too.
             EventKind::Access(_) => return,
         };
         for path in event.paths {
-            if self.seen.try_send(Seen::Changed { path, gone }).is_err() {
-                // What waits already leads to a look.
-                self.overflow.store(true, Ordering::Release);
-            }
+            self.send(Seen::Happened(path, what));
+        }
+    }
+
+    fn send(&self, seen: Seen) {
+        if self.seen.try_send(seen).is_err() {
+            // What waits already leads to a look.
+            self.overflow.store(true, Ordering::Release);
         }
     }
 

@@ -9,10 +9,20 @@ use tracing::error;
 use super::eyes::{Eyes, Sight};
 use super::{Options, Reload};
 use crate::config::changes::Catalog;
-use crate::config::folder::{Folder, Places};
+use crate::config::folder::unfinished::Unfinished;
+use crate::config::folder::{Folder, Places, Unread};
 
 /// So often at most the folder is looked at again because there was a new folder in it.
 const MOST_ROUNDS: usize = 8;
+
+/// What a look came to.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// `None`: files that are being written were to be waited for first.
+    pub(super) reload: Option<Reload>,
+    /// The files that were not read because they are being written.
+    pub(super) unread: Vec<Unread>,
+}
 
 /// All that is known of the folder.
 #[derive(Debug)]
@@ -39,10 +49,18 @@ impl State {
     }
 
     /// Looks at everything. `gone` are folders that went away since the last look; after an `overflow` no
-    /// watch is relied on. `None` only if there is a bug: what was known stays, and the next look reads
-    /// every file.
-    pub(super) fn look(&mut self, gone: &BTreeSet<PathBuf>, overflow: bool) -> Option<Reload> {
-        let looked = catch_unwind(AssertUnwindSafe(|| self.look_until_seen(gone, overflow)));
+    /// watch is relied on. Files that are `unfinished` are passed over. While there are any, one that
+    /// `waits` comes to nothing, and what it saw is part of what the next one comes to. `None` only if there
+    /// is a bug: what was known stays, and the next look reads every file.
+    pub(super) fn look(
+        &mut self,
+        gone: &BTreeSet<PathBuf>,
+        overflow: bool,
+        unfinished: &Unfinished,
+        waits: bool,
+    ) -> Option<Looked> {
+        let looked =
+            catch_unwind(AssertUnwindSafe(|| self.look_until_seen(gone, overflow, unfinished, waits)));
         if looked.is_err() {
             self.folder.forget();
             error!("a bug stopped the reading of the config folder; the watches stay as they are");
@@ -50,10 +68,17 @@ impl State {
         looked.ok()
     }
 
-    fn look_until_seen(&mut self, gone: &BTreeSet<PathBuf>, overflow: bool) -> Reload {
-        let nothing = BTreeSet::new();
+    fn look_until_seen(
+        &mut self,
+        gone: &BTreeSet<PathBuf>,
+        overflow: bool,
+        unfinished: &Unfinished,
+        waits: bool,
+    ) -> Looked {
+        let (nothing, mut unread) = (BTreeSet::new(), Vec::new());
         for round in 0..MOST_ROUNDS {
-            let mut scan = self.folder.scan();
+            let mut scan = self.folder.scan_finished(unfinished);
+            unread = std::mem::take(&mut scan.unread);
             self.places = std::mem::take(&mut scan.places);
             self.catalog.take_in(scan);
             let first = round == 0;
@@ -63,8 +88,11 @@ impl State {
                 break;
             }
         }
+        if waits && !unread.is_empty() {
+            return Looked { reload: None, unread };
+        }
         let (changes, problems) = self.catalog.settle();
         let (watches, files) = (self.catalog.watches().len(), self.catalog.file_count());
-        Reload { changes, problems, watches, files }
+        Looked { reload: Some(Reload { changes, problems, watches, files }), unread }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
@@ -111,7 +112,7 @@ async fn files_that_are_dropped_in_edited_and_moved_away_are_seen() {
     fs::OpenOptions::new()
         .append(true)
         .open(bench.root.join("a.toml"))
-        .and_then(|mut file| std::io::Write::write_all(&mut file, b"timeout = 60\n"))
+        .and_then(|mut file| file.write_all(b"timeout = 60\n"))
         .unwrap();
     assert_eq!(bench.changes().await, ["~a timeout none → 1m"]);
     fs::rename(bench.root.join("b.toml"), bench.root.join("b.off")).unwrap();
@@ -294,12 +295,134 @@ async fn a_change_is_seen_behind_more_events_than_can_wait() {
     let mut bench = Bench::seeing(mkdir);
     bench.next().await;
     // The test has the only thread of the runtime, so that nobody takes the events off the channel.
-    for number in 0..3000 {
+    for number in 0..10_000 {
         fs::write(bench.root.join(format!(".{number}")), "").unwrap();
     }
     put(&bench.root.join("a.toml"), "");
     bench.until("+a").await;
     put(&bench.root.join("a.toml"), "timeout = 1");
     bench.until("~a timeout none → 1s").await;
+    bench.end().await;
+}
+
+/// Opens a watch file in place and writes what by itself would be a whole one.
+fn begin(path: &Path) -> fs::File {
+    let mut file = fs::File::create(path).unwrap();
+    file.set_permissions(fs::Permissions::from_mode(0o644)).unwrap();
+    file.write_all(b"[[watch]]\nznode = '/a'\ncommand = 'x'\n").unwrap();
+    file
+}
+
+#[tokio::test]
+async fn p4_a_file_is_not_read_while_somebody_writes_it() {
+    let mut bench = Bench::seeing(|root| {
+        mkdir(root);
+        put(&root.join("old.toml"), "timeout = 1");
+        mkdir(&root.with_file_name("outside"));
+        put(&root.with_file_name("outside").join("real"), "timeout = 1");
+        symlink(root.with_file_name("outside").join("real"), root.join("linked.toml")).unwrap();
+    });
+    assert_eq!(bench.changes().await, ["+linked", "+old"]);
+    let paths = ["new.toml", "old.toml", "../outside/real"].map(|path| bench.root.join(path));
+    let mut files = paths.each_ref().map(|path| begin(path));
+    for round in 0..3 {
+        // Both a change beside them and a look that is asked for.
+        put(&bench.root.join(format!("b{round}.toml")), "");
+        assert_eq!(bench.changes().await, [format!("+b{round}")]);
+        assert_eq!(bench.reload().await.problems, []);
+        for file in &mut files {
+            file.write_all(b"# a word\n").unwrap();
+        }
+    }
+    fs::rename(&paths[0], bench.root.join("renamed.toml")).unwrap();
+    bench.reload().await;
+    for file in &mut files {
+        file.write_all(b"timeout = 2\n").unwrap();
+    }
+    drop(files);
+    let reload = bench.next().await;
+    let changes: Vec<_> = reload.changes.iter().map(short).collect();
+    assert_eq!(changes, ["~linked timeout 1s → 2s", "~old timeout 1s → 2s", "+renamed"]);
+    match reload.changes.last() {
+        Some(Change::Added(spec)) => assert_eq!(spec.timeout, Some(Duration::from_secs(2))),
+        other => panic!("{other:?}"),
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_and_replaced_or_removed_is_no_longer_waited_for() {
+    let mut bench = Bench::seeing(|root| {
+        mkdir(root);
+        put(&root.join("a.toml"), "timeout = 1");
+        put(&root.join("b.toml"), "timeout = 1");
+    });
+    assert_eq!(bench.changes().await, ["+a", "+b"]);
+    let _files = [begin(&bench.root.join("a.toml")), begin(&bench.root.join("b.toml"))];
+    bench.reload().await;
+    let begun = std::time::Instant::now();
+    put(&bench.root.join("a.toml"), "timeout = 2");
+    fs::remove_file(bench.root.join("b.toml")).unwrap();
+    bench.until("-b").await;
+    assert!(begun.elapsed() < unfinished::LONGEST);
+    assert!(bench.reload().await.removed.is_empty());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_keeps_open_is_read_as_it_stands_in_the_end() {
+    let mut bench = Bench::seeing(mkdir);
+    bench.next().await;
+    let mut file = begin(&bench.root.join("a.toml"));
+    let begun = std::time::Instant::now();
+    assert_eq!(bench.changes().await, ["+a"]);
+    assert!(begun.elapsed() > unfinished::LONGEST / 2);
+    file.write_all(b"timeout = 2\n").unwrap();
+    drop(file);
+    assert_eq!(bench.changes().await, ["~a timeout none → 2s"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn folders_that_are_copied_are_taken_in_whole() {
+    let mut bench = Bench::seeing(mkdir);
+    bench.next().await;
+    let text = "[[watch]]\nznode = '/a'\ncommand = 'x'\n";
+    let mut expected = BTreeSet::new();
+    for folder in 0..20 {
+        let path = bench.root.join(format!("d{folder}/e"));
+        mkdir(path.parent().unwrap());
+        mkdir(&path);
+        for number in 0..20 {
+            let file = path.join(format!("{number}.toml"));
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+            expected.insert(format!("+d{folder}.e.{number}"));
+        }
+    }
+    let begun = std::time::Instant::now();
+    while !expected.is_empty() {
+        for change in bench.changes().await {
+            assert!(expected.remove(&change), "{change}");
+        }
+    }
+    assert!(begun.elapsed() < unfinished::LONGEST);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_reload_that_is_asked_for_right_after_a_write_has_what_was_written() {
+    let mut bench = Bench::seeing(mkdir);
+    bench.next().await;
+    for number in 1..=20 {
+        mkdir(&bench.root.join(format!("d{number}")));
+        drop(begin(&bench.root.join(format!("d{number}/a.toml"))));
+        drop(begin(&bench.root.join(format!("b{number}.toml"))));
+        let summary = bench.reload().await;
+        let mut added: Vec<_> = summary.added.iter().map(WatchName::as_str).collect();
+        added.sort_unstable();
+        assert_eq!(added, [format!("b{number}"), format!("d{number}.a")]);
+        while bench.reloads.try_recv().is_ok() {}
+    }
     bench.end().await;
 }

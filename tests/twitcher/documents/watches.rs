@@ -7,16 +7,21 @@ use std::process::Command;
 
 use nix::unistd::{Uid, gethostname};
 
-use super::{SOURCE, read, taken, write, write_with};
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, eventually, shared_chroot, twitcher};
+use super::{SOURCE, blocks, read, readme, taken, write, write_with};
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, eventually, shared_chroot, twitcher};
 
 /// Those that a test below runs.
 const RUN: &[&str] = &[
+    "canary.toml",
+    "cron.toml",
+    "fan-out.toml",
     "feature-flags.toml",
     "git-pull.toml",
     "haproxy-backends.toml",
+    "newest-config.toml",
     "nginx.toml",
     "release.toml",
+    "restart.toml",
     "settings-by-host.toml",
 ];
 
@@ -285,4 +290,167 @@ fn the_example_that_downloads_tries_again_and_does_not_after_a_restart() {
     client.set("/app/release", format!("{sum} https://dist.example/2\n"));
     let all = downloads.wait_for(4);
     assert_eq!(all[3..], ["https://dist.example/2"]);
+}
+
+#[test]
+fn the_example_that_restarts_a_unit_does_when_it_is_asked_to() {
+    let folder = Folder::new();
+    let bin = folder_in(&folder, "bin");
+    let calls = Journal::new(&folder, "calls");
+    write_with(&bin.join("systemctl"), 0o755, &format!("#!/bin/sh\n{}\n", calls.append("$*")));
+    let zookeeper = shared_chroot("example-restart");
+    let client = Client::connect(&zookeeper);
+    client.create_all("/web/restart", "before");
+    let watch = Example::of("restart.toml").sooner("settle", "100ms").sooner("splay", "100ms").finding(&bin);
+    let daemon =
+        Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("restart.toml", watch.0).start();
+    // What was there before is looked at first, and restarts nothing.
+    daemon.wait_for_log("ready");
+    client.set("/web/restart", "");
+    let call = "--no-ask-password try-restart app.service";
+    calls.expect(&[call]);
+    daemon.wait_for_log("run ended outcome=exited(0)");
+    client.set("/web/restart", "");
+    calls.expect(&[call; 2]);
+}
+
+#[test]
+fn the_example_that_does_a_job_when_a_clock_elsewhere_says_so_drops_what_comes_meanwhile() {
+    let folder = Folder::new();
+    let (bin, jobs) = (folder_in(&folder, "bin"), folder_in(&folder, "nightly"));
+    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    // As run-parts: executes what is in the folder.
+    write_with(&bin.join("run-parts"), 0o755, "#!/bin/sh\n[ \"$1\" = --report ] && exec \"$2/job\"\n");
+    let job = [runs.append("start"), gate.pass(), runs.append("end")].join("\n");
+    write_with(&jobs.join("job"), 0o755, &format!("#!/bin/sh\n{job}\n"));
+    let zookeeper = shared_chroot("example-cron");
+    let client = Client::connect(&zookeeper);
+    client.create_all("/cron/nightly", "yesterday");
+    let watch = Example::of("cron.toml").at("/etc/twitcher/nightly", &jobs).finding(&bin);
+    let daemon = Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("cron.toml", watch.0).start();
+    daemon.wait_for_log("ready");
+    client.set("/cron/nightly", "today");
+    runs.expect(&["start"]);
+    client.set("/cron/nightly", "today, by another clock");
+    daemon.wait_for_log("update discarded");
+    gate.let_through(1);
+    daemon.wait_for_log("run ended outcome=exited(0)");
+    client.set("/cron/nightly", "tomorrow");
+    runs.expect(&["start", "end", "start"]);
+    gate.open();
+    runs.expect(&["start", "end", "start", "end"]);
+}
+
+#[test]
+fn the_example_of_a_canary_stops_at_the_first_host_that_fails() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("example-canary");
+    let client = Client::connect(&zookeeper);
+    client.create_all("/app/version", "1.0\n");
+    let deployed = Journal::new(&folder, "deployed");
+    let mut daemons = Vec::new();
+    // The first host's own part is made short, the second's is made to wait for what becomes of the first.
+    let gate = Gate::new(&folder, "gate");
+    for (host, before) in [("first", String::new()), ("second", gate.pass())] {
+        let home = folder_in(&folder, host);
+        let bin = folder_in(&home, "bin");
+        let deploy = format!("#!/bin/sh\n{}\n", deployed.append(&format!("{host} $1")));
+        write_with(&bin.join("deploy"), 0o755, &deploy);
+        // As an application that is well unless its version ends in -bad.
+        let curl = format!("#!/bin/sh\n! tail -n 1 {} | grep -q -- -bad\n", deployed.path().display());
+        write_with(&bin.join("curl"), 0o755, &curl);
+        // The real one, told where the servers of this test are.
+        let twitcher = format!(
+            "#!/bin/sh\n{before}\nexec env TWITCHER_ZKSERVERS={zookeeper} {} \"$@\"\n",
+            env!("CARGO_BIN_EXE_twitcher")
+        );
+        write_with(&bin.join("twitcher"), 0o755, &twitcher);
+        let watch = Example::of("canary.toml").sooner("splay", "10ms").finding(&bin);
+        daemons.push(
+            Daemon::builder(&folder_in(&home, "host"), &zookeeper).watch("canary.toml", watch.0).start(),
+        );
+    }
+    deployed.expect(&["first 1.0"]);
+    gate.let_through(1);
+    deployed.expect(&["first 1.0", "second 1.0"]);
+    client.set("/app/version", "2.0-bad");
+    let stopped = || client.exists("/app/stopped").then(|| client.get("/app/stopped"));
+    eventually(DEADLINE, "the first host to stop the release", || stopped().flatten().ok_or("nothing"));
+    gate.let_through(1);
+    daemons[1].wait_for_log("2.0-bad is stopped");
+    // What is stopped is that release, and no later one.
+    client.set("/app/version", "2.1");
+    eventually(DEADLINE, "the first host", || deployed.lines().contains(&"first 2.1".to_owned()));
+    gate.open();
+    deployed.expect(&["first 1.0", "second 1.0", "first 2.0-bad", "first 2.1", "second 2.1"]);
+}
+
+#[test]
+fn the_example_that_fans_out_has_no_message_wait_for_another() {
+    let folder = Folder::new();
+    let bin = folder_in(&folder, "bin");
+    let (said, gate) = (Journal::new(&folder, "said"), Gate::new(&folder, "gate"));
+    // As curl to a room that takes its time.
+    let curl = format!(
+        "#!/bin/sh\ntext=$(cat)\n{}\n{}\n{}\n",
+        said.append("$text"),
+        gate.pass(),
+        said.append("done")
+    );
+    write_with(&bin.join("curl"), 0o755, &curl);
+    let zookeeper = shared_chroot("example-fan-out");
+    let client = Client::connect(&zookeeper);
+    client.create_all("/chat/announce", "old news");
+    let watch = Example::of("fan-out.toml").finding(&bin);
+    let daemon =
+        Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("fan-out.toml", watch.0).start();
+    daemon.wait_for_log("ready");
+    for (number, text) in ["one", "two", "three"].iter().enumerate() {
+        client.set("/chat/announce", text);
+        said.wait_for(number + 1);
+    }
+    gate.open();
+    said.expect(&["one", "two", "three", "done", "done", "done"]);
+}
+
+#[test]
+fn the_example_of_numbered_versions_keeps_the_newest() {
+    let folder = Folder::new();
+    let app = folder_in(&folder, "app");
+    let zookeeper = shared_chroot("example-newest");
+    let client = Client::connect(&zookeeper);
+    client.create_all("/app/versions/v-0000000001", "one");
+    client.create("/app/versions/v-0000000002", "two");
+    let watch = Example::of("newest-config.toml").at("/srv/app", &app);
+    let daemon =
+        Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("newest.toml", watch.0).start();
+    wait_for(&app.join("app.conf"), "two");
+    client.create("/app/versions/v-0000000003", "three");
+    wait_for(&app.join("app.conf"), "three");
+    daemon.wait_for_log("app.conf is v-0000000003");
+}
+
+#[test]
+fn the_schema_takes_every_watch_file_that_is_given_to_newcomers() {
+    let schema = serde_json::from_str(&read("etc/watch-file.schema.json")).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let mut texts: Vec<(String, String)> =
+        blocks(&readme(), "toml").into_iter().map(|block| ("README.md".to_owned(), block)).collect();
+    for folder in ["examples", "etc/twitcher.d"] {
+        for entry in fs::read_dir(Path::new(SOURCE).join(folder)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            texts.push((path.display().to_string(), read(&path)));
+        }
+    }
+    let texts: Vec<_> = texts
+        .iter()
+        .filter(|(_, text)| text.contains("\n[[watch]]") || text.starts_with("[[watch]]"))
+        .collect();
+    for (name, text) in &texts {
+        let watches: toml::Table = text.parse().expect(name);
+        let watches = serde_json::to_value(watches).expect(name);
+        let errors: Vec<String> = validator.iter_errors(&watches).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+    }
+    assert!(texts.len() > 12, "{}", texts.len());
 }

@@ -182,8 +182,8 @@ fn what_is_fired_is_looked_at_once_more_whatever_the_type_of_the_watch() {
     let rig = Rig::start(&servers);
     rig.define(vec![
         added("a", "/a"),
-        added_of("names", "/names", Children),
-        added_of("queue", "/queue", NewestChild),
+        added_of(Children, "names", "/names"),
+        added_of(NewestChild, "queue", "/queue"),
         added("none", "/none"),
     ]);
     (0..8).for_each(|_| drop(rig.next()));
