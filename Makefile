@@ -3,7 +3,7 @@
 # Where rustup puts it, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test faults lint build deps
+.PHONY: help demo test faults lint build bench deps
 
 help:
 	@echo 'make demo    one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
@@ -11,6 +11,7 @@ help:
 	@echo 'make faults  servers, daemons and networks broken at random, two minutes or TWITCHER_FAULT_SECONDS'
 	@echo 'make lint    formatting and lints'
 	@echo 'make build   the program, optimised, as target/release/twitcher'
+	@echo 'make bench   what a child and ten thousand watches cost, beside what the same costs without a daemon'
 	@echo 'make deps    installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
 
 # Not optimised: that builds in half the time, and what the demo waits for is git and the network.
@@ -31,6 +32,9 @@ lint: deps
 
 build: deps
 	cargo build --release --locked
+
+bench: deps
+	cargo bench --locked --bench spawn --bench watches
 
 deps:
 	@.ci/dependencies
