@@ -182,7 +182,10 @@ async fn events(desk: &Desk, after: Option<u64>, follow: bool) -> Answer {
                 return;
             }
         }
-        while follow {
+        if !follow {
+            return;
+        }
+        loop {
             let next = match timeout(STILL_THERE, following.live.next()).await {
                 Ok(Some(Told::Event(event))) => frame(&event),
                 Ok(Some(Told::Missed(count))) => missed(Some(count)),

@@ -225,7 +225,8 @@ mod tests {
                 lasted: Duration::from_secs(1),
             };
             let output = Bytes::from(output);
-            let happening = Happening::Ended { end, about: about(), pid: Some(17), started: None, output };
+            let happening =
+                Happening::Ended { end: Box::new(end), about: about(), pid: Some(17), started: None, output };
             self.happenings.send(happening).await.unwrap();
         }
 

@@ -49,7 +49,7 @@ pub enum Happening {
     /// It has ended.
     Ended {
         /// How.
-        end: Ended,
+        end: Box<Ended>,
         /// Of what.
         about: About,
         /// Of its main process; `None` where it never had one, or nobody knows.

@@ -547,7 +547,7 @@ struct Traces {
 
 async fn tell_end(end: Ended, about: About, traces: Traces, outlets: &Outlets) {
     let Traces { pid, started, output } = traces;
-    let happening = Happening::Ended { end: end.clone(), about, pid, started, output };
+    let happening = Happening::Ended { end: Box::new(end.clone()), about, pid, started, output };
     let _ = outlets.happenings.send(happening).await;
     let _ = outlets.ended.send(end).await;
 }

@@ -442,7 +442,7 @@ impl Entry {
 
     /// A run has ended, and may be tried again.
     fn tell_waiting(&mut self, end: &Ended, again: bool) {
-        let (told, waiting) = std::mem::take(&mut self.waiting)
+        let (told, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|one: &Waiting| one.run == Some(end.run) && !again);
         self.waiting = waiting;
@@ -451,7 +451,7 @@ impl Entry {
                 waiting.run = None;
             }
         }
-        for Waiting { ended, .. } in Vec::<Waiting>::from(told) {
+        for Waiting { ended, .. } in told {
             let _ = ended.send((end.run, end.outcome.clone()));
         }
     }
