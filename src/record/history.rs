@@ -108,6 +108,8 @@ pub struct History {
     working: Option<JoinHandle<Work>>,
     failed: bool,
     given_up: u64,
+    /// Nothing more will come.
+    is_closing: bool,
 }
 
 /// What the worker is given, and gives back.
@@ -140,6 +142,7 @@ impl History {
             working: None,
             failed: false,
             given_up: 0,
+            is_closing: false,
         }
     }
 
@@ -168,6 +171,7 @@ impl History {
 
     /// Writes what waits without waiting for more: nothing will come.
     pub fn hurry(&mut self) {
+        self.is_closing = true;
         if !self.is_idle() {
             self.due = Some(Instant::now());
         }
@@ -245,7 +249,9 @@ impl History {
                     let folder = self.state_dir.join("history");
                     error!("cannot write the history {}: {error}; trying again", folder.display());
                 }
-                self.due = Some(Instant::now() + TRY_AGAIN);
+                // What has come meanwhile is tried once, too, before the end.
+                let is_last = self.is_closing && self.waiting.iter().any(|entry| !entry.is_tried);
+                self.due = Some(Instant::now() + if is_last { Duration::ZERO } else { TRY_AGAIN });
             }
         }
         Done { runs, found }
@@ -434,6 +440,20 @@ mod tests {
         assert!(history.waiting.is_empty());
         let mut history = History::new(state_dir);
         assert_eq!(runs(&mut history, &[]).await, [4, 2, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_a_disk_that_refuses_it() {
+        let base = tempfile::tempdir().unwrap();
+        fs::write(base.path().join("history"), "in the way").unwrap();
+        let mut history = History::new(base.path().to_owned());
+        note(&mut history, 1);
+        history.begin();
+        note(&mut history, 2);
+        history.hurry();
+        let before = Instant::now();
+        assert_eq!(settled(&mut history).await, [1, 2]);
+        assert!(before.elapsed() < TRY_AGAIN);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! The format, number 1: `runs.jsonl` has a line `{"format":1}` and then a line of JSON for each run that has
 //! ended, in the order of their ends. It is only added to, and when it has come to twice its bound, written
 //! anew. `ID.output` is what the run of that id has printed last, as it stands. A line that is no record, as a
-//! crash may leave one, costs only itself; a run that is told twice is one.
+//! crash may leave one, costs only itself; of a run that is there twice the last counts.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -69,6 +69,8 @@ struct Kept {
     run: RunId,
     bytes: u64,
     is_truncated: bool,
+    /// Whether a record of it was seen: a crash may have left its output alone.
+    is_recorded: bool,
 }
 
 impl Shelf {
@@ -118,11 +120,16 @@ impl Shelf {
             match bytes {
                 Some(bytes) => {
                     let is_truncated = end.is_some_and(|end| end.output_truncated);
-                    shelf.outputs.push_back(Kept { run: record.run, bytes, is_truncated });
+                    shelf.outputs.push_back(Kept { run: record.run, bytes, is_truncated, is_recorded: true });
                 }
                 None if end.is_some_and(|end| end.output_bytes == 0) => {
                     let is_truncated = end.is_some_and(|end| end.output_truncated);
-                    shelf.outputs.push_back(Kept { run: record.run, bytes: 0, is_truncated });
+                    shelf.outputs.push_back(Kept {
+                        run: record.run,
+                        bytes: 0,
+                        is_truncated,
+                        is_recorded: true,
+                    });
                 }
                 None => {}
             }
@@ -138,11 +145,16 @@ impl Shelf {
         BLOCK + self.length.next_multiple_of(BLOCK) + outputs
     }
 
-    /// Adds a run that has ended.
+    /// Adds a run that has ended, unless it is among the last: the daemon that has added it died before it
+    /// could say so.
     ///
     /// # Errors
     /// When the disk does not take it. Nothing is changed then, but for a line that may have no end.
     pub fn add(&mut self, record: &RunRecord, output: &[u8], now: SystemTime) -> io::Result<()> {
+        let is_known = self.outputs.iter().any(|kept| kept.run == record.run && kept.is_recorded);
+        if is_known && self.runs_path().exists() {
+            return Ok(());
+        }
         match DirBuilder::new().mode(0o700).create(&self.folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -162,7 +174,12 @@ impl Shelf {
         self.touched = now;
         self.outputs.retain(|kept| kept.run != record.run);
         let is_truncated = record.end.as_ref().is_some_and(|end| end.output_truncated);
-        self.outputs.push_back(Kept { run: record.run, bytes: output.len() as u64, is_truncated });
+        self.outputs.push_back(Kept {
+            run: record.run,
+            bytes: output.len() as u64,
+            is_truncated,
+            is_recorded: true,
+        });
         self.drop_outputs_beyond(OUTPUTS);
         Ok(())
     }
@@ -333,7 +350,7 @@ impl Shelf {
 impl Kept {
     /// Of a run that nothing else is known of.
     fn found((run, bytes): (RunId, u64)) -> Self {
-        Self { run, bytes, is_truncated: bytes >= super::OUTPUT_BYTES as u64 }
+        Self { run, bytes, is_truncated: bytes >= super::OUTPUT_BYTES as u64, is_recorded: false }
     }
 }
 
@@ -484,11 +501,26 @@ mod tests {
         let mut shelf = Shelf::new(rig.path());
         (1..=3).for_each(|number| add(&mut shelf, number).unwrap());
         let (mut shelf, _) = rig.found();
-        for _ in 0..2 * OUTPUTS {
-            add(&mut shelf, 3).unwrap();
+        add(&mut shelf, 2).unwrap();
+        assert_eq!(rig.lines(), 4);
+        // More have ended since than are known without looking.
+        (4..=30).for_each(|number| add(&mut shelf, number).unwrap());
+        add(&mut shelf, 2).unwrap();
+        let (shelf, _) = rig.found();
+        assert_eq!(numbers(&shelf), [&[1][..], &(3..=30).collect::<Vec<_>>(), &[2]].concat());
+    }
+
+    #[test]
+    fn an_output_that_a_crash_has_left_alone_gets_its_record() {
+        let rig = Rig::new();
+        add(&mut Shelf::new(rig.path()), 1).unwrap();
+        fs::write(rig.path().join("2.output"), "half of").unwrap();
+        let (mut shelf, _) = rig.found();
+        add(&mut shelf, 2).unwrap();
+        for shelf in [shelf, rig.found().0] {
+            assert_eq!(numbers(&shelf), [1, 2]);
+            assert_eq!(shelf.output(RunId::from_u64(2)), Some((b"output of 2".to_vec(), false)));
         }
-        assert_eq!(numbers(&shelf), [1, 2, 3]);
-        assert_eq!(with_output(&rig.found().0, 1..=3), [1, 2, 3]);
     }
 
     #[test]

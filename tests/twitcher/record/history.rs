@@ -128,8 +128,10 @@ fn of_a_daemon_that_is_killed_at_each_end_no_run_is_missing_and_none_is_there_tw
     rig.runs.wait_for(7);
     let runs = || {
         let mut runs: Vec<_> = rig.records().iter().map(|record| record.run).collect();
+        let lines = runs.len();
         runs.sort_unstable();
         runs.dedup();
+        assert_eq!(runs.len(), lines, "{:#?}", rig.records());
         runs
     };
     let ran = || rig.runs.lines().len();
