@@ -3,12 +3,20 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use super::DaemonError;
 use crate::run::folder;
+
+/// How long the lock of a daemon that was killed may be held by what it was just starting: until that has become
+/// its program. So long, and so often, it is tried.
+const HELD_BY_NOBODY: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// The right to the run folder, as long as it is held; also over a fork.
 #[derive(Debug)]
@@ -32,10 +40,16 @@ impl RunDir {
             .custom_flags(libc::O_NOFOLLOW)
             .open(run_dir.join("daemon.lock"))
             .map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { _lock: lock }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(DaemonError::AlreadyRunning(run_dir.to_owned())),
-            Err((_, errno)) => Err(failed(errno.into())),
+        let deadline = Instant::now() + HELD_BY_NOBODY;
+        let mut file = file;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Self { _lock: lock }),
+                Err((again, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = again,
+                Err((_, Errno::EWOULDBLOCK)) => return Err(DaemonError::AlreadyRunning(run_dir.to_owned())),
+                Err((_, errno)) => return Err(failed(errno.into())),
+            }
+            sleep(AGAIN);
         }
     }
 }
