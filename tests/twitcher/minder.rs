@@ -1,6 +1,6 @@
 //! The minder alone: the test takes the daemon's place and speaks its protocol.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -52,6 +52,15 @@ impl Place {
         assert_eq!(said, "");
         let process = Process::find(i32::try_from(child.id()).expect("a pid")).expect("a living minder");
         Minder { socket: self.minders().join(format!("{}.sock", child.id())), child, process }
+    }
+
+    /// A program that is being written as long as its writer is there, so that its exec is tried again and again.
+    fn busy(&self) -> (String, File) {
+        let path = self.folder.join("busy");
+        fs::write(&path, "#!/bin/sh\n").expect("a program");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("an executable program");
+        let writer = File::options().append(true).open(&path).expect("a writer");
+        (path.to_str().expect("text").to_owned(), writer)
     }
 
     /// What is on disk of runs, by the ends of the files' names.
@@ -688,13 +697,9 @@ fn p5_a_signal_that_dumps_core_ends_a_child_on_its_way_to_its_program_and_nothin
     let place = Place::new();
     let minder = place.minder();
     let (mut line, _) = Line::greet(&minder);
-    // Being written, so that its exec is tried again and again.
-    let busy = place.folder.join("busy");
-    fs::write(&busy, "#!/bin/sh\n").expect("a program");
-    fs::set_permissions(&busy, Permissions::from_mode(0o755)).expect("an executable program");
-    let writer = fs::OpenOptions::new().append(true).open(&busy).expect("a writer");
+    let (busy, writer) = place.busy();
     for run in 1..=3 {
-        line.order(program(run, busy.to_str().expect("text")));
+        line.order(program(run, &busy));
         let main = line.hear_started(run);
         main.signal(Signal::SIGQUIT);
         assert_eq!(line.hear_end(run).1.ending, Ending::Signaled(3));
@@ -710,14 +715,11 @@ fn a_burst_of_starts_leaves_a_handful_of_threads() {
     let place = Place::new();
     let minder = place.minder();
     let (mut line, _) = Line::greet(&minder);
-    let busy = place.folder.join("busy");
-    fs::write(&busy, "#!/bin/sh\n").expect("a program");
-    fs::set_permissions(&busy, Permissions::from_mode(0o755)).expect("an executable program");
-    let writer = fs::OpenOptions::new().append(true).open(&busy).expect("a writer");
+    let (busy, writer) = place.busy();
     let threads =
         || fs::read_dir(format!("/proc/{}/task", minder.process.pid())).expect("its threads").count();
     for run in 1..=50 {
-        line.order(program(run, busy.to_str().expect("text")));
+        line.order(program(run, &busy));
         line.hear_started(run);
     }
     assert!(threads() >= 50, "each stands still until its child has become its program: {}", threads());
