@@ -287,8 +287,15 @@ mod tests {
         command.arg("1000").env("TWITCHER_RUN_ID", RunId::from_u64(0xfeed_beef_0001).to_string());
         let mut stray = command.stdin(Stdio::null()).spawn().unwrap();
         // A number that no process has: the greatest is 4194304.
-        census.look(look(0xfeed_beef_0001, 5_000_000, vec![Signal::SIGKILL]));
-        assert!(wait_for(&mut census, RunId::from_u64(0xfeed_beef_0001)));
+        // One that has just been started may not have its environment yet.
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            census.look(look(0xfeed_beef_0001, 5_000_000, vec![Signal::SIGKILL]));
+            if wait_for(&mut census, RunId::from_u64(0xfeed_beef_0001)) {
+                break;
+            }
+            assert!(Instant::now() < end, "it is never found");
+        }
         assert!(!stray.wait().unwrap().success());
         census.look(look(0xfeed_beef_0001, 5_000_000, Vec::new()));
         assert!(!wait_for(&mut census, RunId::from_u64(0xfeed_beef_0001)));
