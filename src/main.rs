@@ -7,8 +7,8 @@ use clap::Parser;
 use twitcher::cli::daemon::AskError;
 use twitcher::cli::zookeeper::CommandError;
 use twitcher::cli::{
-    Cli, Command, EXIT_CONFIGURATION, check, events, fire, get, history, import, poke, reload, run, status,
-    steer,
+    Cli, Command, EXIT_CONFIGURATION, check, events, fire, get, history, import, ls, poke, reload, rm, run,
+    set, status, steer,
 };
 use twitcher::config::problem::Problem;
 use twitcher::minder;
@@ -33,6 +33,15 @@ fn main() -> ExitCode {
         }),
         Command::Get(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
             get::get(&args, ensemble, stdout().lock()).await
+        }),
+        Command::Ls(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
+            ls::ls(&args, ensemble, stdout().lock()).await
+        }),
+        Command::Set(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
+            set::set(&args, ensemble, stdin().lock(), stdout().lock()).await
+        }),
+        Command::Rm(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {
+            rm::rm(&args, ensemble).await
         }),
         Command::Minder { folder } => minder::run(&folder).map(|()| 0).map_err(Into::into),
     };

@@ -7,10 +7,13 @@ pub mod fire;
 pub mod get;
 pub mod history;
 pub mod import;
+pub mod ls;
 pub mod people;
 pub mod poke;
 pub mod reload;
+pub mod rm;
 pub mod run;
+pub mod set;
 pub mod status;
 pub mod steer;
 pub mod table;
@@ -61,6 +64,12 @@ pub enum Command {
     Poke(poke::PokeArgs),
     #[allow(missing_docs)]
     Get(get::GetArgs),
+    #[allow(missing_docs)]
+    Ls(ls::LsArgs),
+    #[allow(missing_docs)]
+    Set(set::SetArgs),
+    #[allow(missing_docs)]
+    Rm(rm::RmArgs),
     /// Mind children; started by the daemon, not by people
     #[command(hide = true)]
     Minder {

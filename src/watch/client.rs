@@ -2,6 +2,7 @@
 //! never outlasts the time it is given. Watches nothing.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,6 +88,39 @@ impl Client {
         Ok((Bytes::from(contents), version))
     }
 
+    /// The names of a znode's children, sorted, not from before this call.
+    ///
+    /// # Errors
+    ///
+    /// `Missing`, `Denied`, and those of ZooKeeper itself.
+    pub async fn children(&self, znode: &ZnodePath) -> Result<Vec<String>, Failure> {
+        let read = async || {
+            self.inner.sync("/").await?;
+            self.inner.list_children(znode.as_str()).await
+        };
+        let mut names = self.until_answered(znode, 0, read).await?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Deletes a znode. Should the connection go before the answer comes, that it is missing when it is asked again
+    /// is what was wanted.
+    ///
+    /// # Errors
+    ///
+    /// `Missing`, `HasChildren`, `Denied`, and those of ZooKeeper itself.
+    pub async fn delete(&self, znode: &ZnodePath) -> Result<(), Failure> {
+        let asked = AtomicBool::new(false);
+        let delete = async || match self.inner.delete(znode.as_str(), None).await {
+            Err(Zk::NoNode) if asked.load(Ordering::Relaxed) => Ok(()),
+            answer => {
+                asked.store(true, Ordering::Relaxed);
+                answer
+            }
+        };
+        self.until_answered(znode, 0, delete).await
+    }
+
     /// Writes a znode, whatever it held. Should the connection go before the answer comes, it is written
     /// again: an update too many is better than none.
     ///
@@ -169,6 +203,7 @@ impl Client {
             let znode = || znode.clone();
             match error {
                 Zk::NoNode => return Err(Failure::Missing { znode: znode() }),
+                Zk::NotEmpty => return Err(Failure::HasChildren { znode: znode() }),
                 Zk::NoAuth | Zk::InvalidAcl => return Err(Failure::Denied { znode: znode() }),
                 Zk::AuthFailed => return Err(Failure::Refused { servers: self.ensemble.servers.clone() }),
                 Zk::ConnectionLoss | Zk::Custom(_) if request > SERVER_BYTES => {

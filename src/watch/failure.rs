@@ -62,6 +62,12 @@ pub enum Failure {
         /// The znode that was asked about.
         znode: ZnodePath,
     },
+    /// A znode that has children cannot be deleted.
+    #[error("{znode} has children\nhelp: delete them first; 'twitcher ls {znode}' names them")]
+    HasChildren {
+        /// The znode that was to be deleted.
+        znode: ZnodePath,
+    },
     /// The contents are longer than any server takes, or than this one did: nothing was written.
     #[error(
         "{length} bytes are too many for {znode}: ZooKeeper takes less than a mebibyte, with the path\nhelp: keep the contents elsewhere, and where they are in the znode"
@@ -93,7 +99,9 @@ impl Failure {
             | Self::Refused { .. }
             | Self::Denied { .. }
             | Self::Other { .. } => true,
-            Self::Files { .. } | Self::Missing { .. } | Self::TooLong { .. } => false,
+            Self::Files { .. } | Self::Missing { .. } | Self::HasChildren { .. } | Self::TooLong { .. } => {
+                false
+            }
         }
     }
 }

@@ -1,11 +1,14 @@
-//! `twitcher poke` and `twitcher get` against a real server.
+//! `twitcher poke`, `get`, `ls`, `set` and `rm` against a real server.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 
 use clap::{Args, Command, FromArgMatches};
 use twitcher::cli::get::{GetArgs, get};
+use twitcher::cli::ls::{LsArgs, ls};
 use twitcher::cli::poke::{PokeArgs, poke};
+use twitcher::cli::rm::{RmArgs, rm};
+use twitcher::cli::set::{SetArgs, set};
 use twitcher::cli::zookeeper::CommandError;
 use twitcher::watch::client::Client;
 use twitcher::watch::ensemble::Ensemble;
@@ -47,6 +50,40 @@ fn what_was_poked_is_got_byte_for_byte() {
     assert!(poked(&servers, &["-v", "/a/b/c"], b"").unwrap().starts_with("/a/b/c: wrote "));
     let time = String::from_utf8(got(&servers, &["/a/b/c"]).unwrap()).unwrap();
     assert!(time.split(' ').next().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
+}
+
+#[test]
+fn what_was_set_is_listed_and_can_be_removed() {
+    let servers = shared_chroot("set");
+    let ensemble = Ensemble::plain(&servers);
+    let set = |line: &[&str], stdin: &[u8]| {
+        runtime().block_on(set(&parse::<SetArgs>(line), &ensemble, stdin, &mut Vec::new()))
+    };
+    let list = |znode: &str| {
+        let mut out = Vec::new();
+        runtime().block_on(ls(&parse::<LsArgs>(&[znode]), &ensemble, &mut out))?;
+        Ok::<_, CommandError>(String::from_utf8(out).unwrap())
+    };
+    let remove = |znode: &str| runtime().block_on(rm(&parse::<RmArgs>(&[znode]), &ensemble));
+    set(&["--create", "/a/y", "-text"], b"").unwrap();
+    set(&["--create", "/a/x", "-"], b"piped").unwrap();
+    assert_eq!(got(&servers, &["/a/y"]).unwrap(), b"-text");
+    assert_eq!(got(&servers, &["/a/x"]).unwrap(), b"piped");
+    set(&["/a/x", ""], b"").unwrap();
+    assert_eq!(got(&servers, &["/a/x"]).unwrap(), b"");
+    assert_eq!(list("/a").unwrap(), "x\ny\n");
+    assert_eq!(list("/a/x").unwrap(), "");
+
+    let error = remove("/a").unwrap_err();
+    let said = "/a has children\nhelp: delete them first; 'twitcher ls /a' names them";
+    assert_eq!((&*error.to_string(), error.exit_code()), (said, 1));
+    for znode in ["/a/x", "/a/y", "/a"] {
+        remove(znode).unwrap();
+    }
+    for error in [remove("/a").unwrap_err(), list("/a").unwrap_err()] {
+        assert_eq!((&*error.to_string(), error.exit_code()), ("no znode /a", 1));
+    }
+    assert_eq!(set(&["/a", "x"], b"").unwrap_err().exit_code(), 1);
 }
 
 #[test]
