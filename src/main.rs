@@ -49,8 +49,11 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) => {
             let of_daemon = error.downcast_ref::<AskError>();
-            if !of_daemon.is_some_and(AskError::is_broken_pipe) {
-                eprintln!("twitcher: {error:#}");
+            match of_daemon {
+                // Says all of it itself.
+                Some(error) if !error.is_broken_pipe() => eprintln!("twitcher: {error}"),
+                Some(_) => {}
+                None => eprintln!("twitcher: {error:#}"),
             }
             let of_zookeeper = error.downcast_ref().map(CommandError::exit_code);
             of_zookeeper.or(of_daemon.map(AskError::exit_code)).unwrap_or(1).into()

@@ -46,7 +46,7 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// The program's exit status: 6 no daemon, 1 all else.
+    /// The program's exit status: 6 no daemon, 5 one that does not answer, 1 all else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -58,7 +58,12 @@ impl AskError {
     /// Whether whoever reads has heard enough, as `head` has.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        let kind = match self {
+            Self::Write(error) => Some(error.kind()),
+            Self::Json(error) => error.io_error_kind(),
+            Self::Client(_) => None,
+        };
+        kind == Some(io::ErrorKind::BrokenPipe)
     }
 }
 

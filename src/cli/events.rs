@@ -16,9 +16,9 @@ pub struct EventsArgs {
     #[arg(short, long)]
     pub follow: bool,
 
-    /// After the event of this id
-    #[arg(long, value_name = "ID", default_value_t = 0)]
-    pub after: u64,
+    /// Begin after the event of this id
+    #[arg(long, value_name = "ID")]
+    pub after: Option<u64>,
 
     /// Which daemon.
     #[command(flatten)]
@@ -30,8 +30,12 @@ pub struct EventsArgs {
 /// # Errors
 /// When there is no daemon.
 pub async fn events(args: &EventsArgs, mut out: impl Write) -> Result<u8, AskError> {
-    let follow = if args.follow { "" } else { "&past" };
-    let path = format!("/v1/events?after={}{follow}", args.after);
+    let path = match (args.after, args.follow) {
+        (None, false) => "/v1/events?past".to_owned(),
+        (None, true) => "/v1/events".to_owned(),
+        (Some(after), false) => format!("/v1/events?after={after}&past"),
+        (Some(after), true) => format!("/v1/events?after={after}"),
+    };
     let mut failed = None;
     let client = args.daemon.client();
     let followed = client.follow(&path, |name, data| {

@@ -17,7 +17,7 @@ Ctrl-C while it waits leaves the run alone.
 
 Exit status: 0 done, or with --wait that of the run: 128 and the signal's number where a signal ended it, 124
 where its time was over, 125 where it could not be started; 1 there will be no run, or not before the watch is
-resumed; 6 no daemon.";
+resumed; 6 no daemon, or no longer.";
 
 /// Run watches now, as an update would
 #[derive(Debug, Clone, Args)]
@@ -44,8 +44,12 @@ pub async fn fire(args: &FireArgs, mut out: impl Write) -> Result<u8, AskError> 
     let client = args.daemon.client();
     let mut code = 0;
     for name in &args.watches {
-        let query = if args.wait { "?wait" } else { "" };
-        let fired: Fired = client.post(&format!("/v1/watches/{name}/fire{query}")).await?;
+        let path = format!("/v1/watches/{name}/fire");
+        let fired: Fired = if args.wait {
+            client.post_and_wait(&(path + "?wait")).await?
+        } else {
+            client.post(&path).await?
+        };
         let status = match (&fired.run, &fired.reason) {
             (Some(run), _) => {
                 writeln!(out, "{name}: run {} {}", run.run, run.outcome)?;

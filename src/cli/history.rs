@@ -1,6 +1,6 @@
 //! `twitcher history` and `twitcher log`: the last runs of a watch, and what they printed.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write, stdout};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -93,6 +93,19 @@ pub struct LogArgs {
     pub daemon: DaemonArgs,
 }
 
+/// What a command has printed must not steer the terminal of who reads it.
+fn harmless(output: &[u8]) -> String {
+    let mut text = String::new();
+    for character in String::from_utf8_lossy(output).chars() {
+        match character {
+            '\n' | '\t' => text.push(character),
+            control if control.is_control() => text.extend(control.escape_default()),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
 /// Prints it.
 ///
 /// # Errors
@@ -102,7 +115,18 @@ pub async fn log(args: &LogArgs, mut out: impl Write) -> Result<u8, AskError> {
     let runs: Runs = client.get(&format!("/v1/watches/{}/runs", args.watch)).await?;
     let run = args.run.or_else(|| runs.runs.first().map(|run| run.run));
     match run {
-        Some(run) => out.write_all(&client.bytes("GET", &format!("/v1/runs/{run}/output")).await?)?,
+        Some(run) if !runs.runs.iter().any(|known| known.run == run) => {
+            let detail = format!("run {run} is not one of '{}'", args.watch);
+            return Err(ClientError::Refused(Problem::new(404, "no such run", detail)).into());
+        }
+        Some(run) => {
+            let output = client.bytes("GET", &format!("/v1/runs/{run}/output")).await?;
+            if stdout().is_terminal() {
+                out.write_all(harmless(&output).as_bytes())?;
+            } else {
+                out.write_all(&output)?;
+            }
+        }
         None if args.follow => {}
         None => {
             let detail = format!("'{}' has not run yet", args.watch);
@@ -114,8 +138,12 @@ pub async fn log(args: &LogArgs, mut out: impl Write) -> Result<u8, AskError> {
         let follow = client.follow("/v1/events", |_, data| {
             let event: Value = serde_json::from_str(data).unwrap_or_default();
             if event["event"] == "output" && event["watch"] == args.watch.as_str() {
+                let dropped = event["dropped"]["lines"].as_u64().unwrap_or_default();
+                if dropped > 0 {
+                    writeln!(out, "[{dropped} lines left out]")?;
+                }
                 for line in event["lines"].as_array().into_iter().flatten() {
-                    writeln!(out, "{}", line.as_str().unwrap_or_default())?;
+                    writeln!(out, "{}", harmless(line.as_str().unwrap_or_default().as_bytes()))?;
                 }
                 out.flush()?;
             }
@@ -124,4 +152,14 @@ pub async fn log(args: &LogArgs, mut out: impl Write) -> Result<u8, AskError> {
         follow.await?;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_steer_a_terminal_is_made_visible() {
+        assert_eq!(harmless(b"a\tb\n\x1b[31m\xff\r"), "a\tb\n\\u{1b}[31m\u{fffd}\\r");
+    }
 }

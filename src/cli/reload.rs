@@ -39,8 +39,12 @@ pub async fn reload(args: &ReloadArgs, mut out: impl Write) -> Result<u8, AskErr
             names.iter().try_for_each(|name| writeln!(out, "{what} {name}"))?;
         }
         for problem in &reloaded.problems {
-            let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
-            writeln!(out, "{}{line}: {}", problem.file, problem.message)?;
+            let place = [problem.line, problem.column].into_iter().flatten();
+            let place: String = place.map(|number| format!(":{number}")).collect();
+            writeln!(out, "{}{place}: {}", problem.file, problem.message)?;
+            if let Some(help) = &problem.help {
+                writeln!(out, "help: {help}")?;
+            }
         }
         writeln!(out, "{} watches in {} files", reloaded.watches, reloaded.files)?;
     }

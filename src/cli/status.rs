@@ -11,7 +11,7 @@ use super::daemon::{AskError, DaemonArgs, watch_name};
 use super::people::{ago, ahead, outcome, took};
 use super::table::{size, table};
 use crate::config::spec::WatchName;
-use crate::control::api::{ConnectionState, Problem, Status, Watch};
+use crate::control::api::{ConnectionState, Problem, State, Status, Watch};
 use crate::control::client::ClientError;
 
 const EXAMPLES: &str = "\
@@ -21,7 +21,11 @@ Examples:
   twitcher status --json | jq -r '.watches[] | select(.state == \"stopped\") | .name'
   twitcher status --watch          again and again, in place
 
-Exit status: 0 well; 1 a watch that was named is failing, or there is none of that name; 6 no daemon.";
+Failing: its last run failed, a failure has stopped it, or its znode cannot be read. That there is no connection, or no
+znode yet, is no failure of a watch.
+
+Exit status: 0 well; 1 a watch that was named is failing, or there is none of that name; 5 the daemon does not
+answer; 6 no daemon.";
 
 /// How often `--watch` draws.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -54,7 +58,17 @@ pub struct StatusArgs {
 pub async fn status(args: &StatusArgs, mut out: impl Write) -> Result<u8, AskError> {
     let client = args.daemon.client();
     loop {
-        let mut status: Status = client.get("/v1/status").await?;
+        let mut status: Status = match client.get("/v1/status").await {
+            Ok(status) => status,
+            // It may come back, and this is left standing meanwhile.
+            Err(error) if args.watch => {
+                write!(out, "\x1b[H\x1b[2J{error}")?;
+                out.flush()?;
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if !args.watches.is_empty() {
             for name in &args.watches {
                 if !status.watches.iter().any(|watch| watch.name == name.as_str()) {
@@ -122,7 +136,10 @@ fn draw(status: &Status, now: Timestamp, width: u16) -> String {
         let _ = writeln!(text, "BROKEN {}{place}: {}", problem.file, problem.message);
     }
     if !watches.is_empty() {
-        let rows = watches.iter().map(|watch| row(watch, now)).collect();
+        let mut watches: Vec<&Watch> = watches.iter().collect();
+        // What somebody should look at first.
+        watches.sort_by_key(|watch| (!watch.is_failing(), watch.state != State::Running));
+        let rows = watches.into_iter().map(|watch| row(watch, now)).collect();
         let _ = write!(text, "\n{}", table(&["WATCH", "STATE", "LAST", "ENDED", "TOOK", "WHY"], rows, width));
     }
     text

@@ -37,6 +37,9 @@ pub struct ResumeArgs {
 }
 
 /// End the runs of watches, as their timeout would: SIGTERM, and SIGKILL after kill_after
+///
+/// What waits is run then, and a run that is ended has failed and may be tried again: pause the watch first where it
+/// is not to go on.
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
     /// Which

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -11,9 +12,13 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::api::Problem;
 use super::socket;
+
+/// How long the daemon may take to answer, where nothing is waited for that takes its time.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Why the daemon was not asked, or did not do it.
 #[derive(Debug, Error)]
@@ -26,8 +31,17 @@ pub enum ClientError {
         /// Why.
         error: io::Error,
     },
+    /// There is one, for others.
+    #[error("the socket {0} is not yours to use\nhelp: ask as root, or as the user that the daemon runs as")]
+    NotAllowed(PathBuf),
+    /// It does not answer.
+    #[error("the daemon at {socket} does not answer within {} s", ANSWER.as_secs())]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+    },
     /// The connection broke.
-    #[error("the daemon has gone away: {0}")]
+    #[error("the daemon has gone away")]
     Broken(#[from] hyper::Error),
     /// What it said makes no sense: it is another release.
     #[error("the daemon's answer is not understood, it is of another release: {0}")]
@@ -66,12 +80,21 @@ impl Client {
         Ok(serde_json::from_slice(&self.bytes("POST", path).await?)?)
     }
 
+    /// The same of something that may take as long as it likes.
+    ///
+    /// # Errors
+    /// As `post`.
+    pub async fn post_and_wait<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        Ok(serde_json::from_slice(&self.send("POST", path).await?.collect().await?.to_bytes())?)
+    }
+
     /// The body as it stands.
     ///
     /// # Errors
     /// As `get`.
     pub async fn bytes(&self, method: &str, path: &str) -> Result<Bytes, ClientError> {
-        Ok(self.send(method, path).await?.collect().await?.to_bytes())
+        let answer = async { Ok(self.send(method, path).await?.collect().await?.to_bytes()) };
+        timeout(ANSWER, answer).await.map_err(|_| ClientError::Silent { socket: self.socket.clone() })?
     }
 
     /// Hands on each event as it comes: its name, if it is not an ordinary one, and its data; until `hear` says that
@@ -105,7 +128,10 @@ impl Client {
     }
 
     async fn send(&self, method: &str, path: &str) -> Result<Incoming, ClientError> {
-        let no_daemon = |error| ClientError::NoDaemon { path: self.socket.clone(), error };
+        let no_daemon = |error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::NotAllowed(self.socket.clone()),
+            _ => ClientError::NoDaemon { path: self.socket.clone(), error },
+        };
         let stream = UnixStream::connect(&self.socket).await.map_err(no_daemon)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the body.
@@ -123,12 +149,14 @@ impl Client {
 }
 
 impl ClientError {
-    /// The exit code of a command that ended like this: 6 no daemon, 1 all else.
+    /// The exit code of a command that ended like this: 6 no daemon, or no longer; 5 it did not answer in time; 1
+    /// all else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoDaemon { .. } => 6,
-            Self::Broken(_) | Self::Strange(_) | Self::Refused(_) => 1,
+            Self::NoDaemon { .. } | Self::Broken(_) => 6,
+            Self::Silent { .. } => 5,
+            Self::NotAllowed(_) | Self::Strange(_) | Self::Refused(_) => 1,
         }
     }
 }

@@ -70,11 +70,18 @@ fn state(
 ) -> (State, Option<String>, Option<Timestamp>) {
     let standing = &stand.standing;
     let because = |state, reason: &str| (state, Some(reason.to_owned()), None);
+    let wait = match standing.waiting {
+        0 => None,
+        1 => Some("1 update waits".to_owned()),
+        waiting => Some(format!("{waiting} updates wait")),
+    };
+    let resume = "'twitcher resume' goes on";
     if !standing.running.is_empty() {
-        let reason = match standing.waiting {
-            0 => None,
-            1 => Some("1 update waits for its end".to_owned()),
-            waiting => Some(format!("{waiting} updates wait for its end")),
+        let reason = match (standing.gate, wait) {
+            (Gate::Open, None) => None,
+            (Gate::Open, Some(wait)) => Some(format!("{wait} for its end")),
+            (Gate::Paused, wait) => Some(but(format!("paused by hand; {resume}"), wait)),
+            (Gate::Stopped, wait) => Some(but(format!("stopped by a failure; {resume}"), wait)),
         };
         return (State::Running, reason, None);
     }
@@ -84,10 +91,10 @@ fn state(
             let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
             return because(
                 State::Stopped,
-                &format!("failed {times}, and on_failure is stop; 'twitcher resume' goes on"),
+                &but(format!("failed {times}, and on_failure is stop; {resume}"), wait),
             );
         }
-        Gate::Paused => return because(State::Paused, "paused by hand; 'twitcher resume' goes on"),
+        Gate::Paused => return because(State::Paused, &but(format!("paused by hand; {resume}"), wait)),
         Gate::Open => {}
     }
     if let Some(hindrance) = standing.hindrance {
@@ -116,10 +123,16 @@ fn state(
         (_, Connection::Disconnected { since }) => {
             because(State::Disconnected, &format!("no connection with ZooKeeper since {since:.0}"))
         }
-        (ZnodeState::Missing, _) => {
-            because(State::Missing, "the znode does not exist yet; that is waited for")
-        }
+        (ZnodeState::Missing, _) => because(State::Missing, "no such znode yet"),
         (ZnodeState::Unknown, _) => because(State::Unknown, "the znode was not looked at yet"),
         (ZnodeState::Present(_), Connection::Connected { .. }) => (State::Watching, None, None),
+    }
+}
+
+/// Why, and what waits meanwhile.
+fn but(why: String, wait: Option<String>) -> String {
+    match wait {
+        None => why,
+        Some(wait) => format!("{why}; {wait}"),
     }
 }

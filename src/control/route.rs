@@ -23,7 +23,8 @@ pub enum Route {
     Runs(WatchName),
     /// `GET /v1/runs/ID/output`.
     Output(RunId),
-    /// `GET /v1/events`, after the event of this id, or after the last that there is. With `past` only those.
+    /// `GET /v1/events`, after the event of this id, or after the last that there is. With `past` only those that there
+    /// are.
     Events {
         /// The id of the last event that is known.
         after: Option<u64>,

@@ -173,7 +173,7 @@ async fn events(desk: &Desk, after: Option<u64>, follow: bool) -> Answer {
     tokio::spawn(async move {
         let Some(mut following) = following else { return };
         // Somebody who names no event wants to know what happens from now on.
-        let past = if after.is_some() { following.past } else { Vec::new() };
+        let past = if after.is_some() || !follow { following.past } else { Vec::new() };
         if after.is_some() && following.is_missing_some && frames.send(missed(None)).await.is_err() {
             return;
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Output, Stdio};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{
@@ -81,7 +82,7 @@ fn status_says_of_each_watch_that_does_nothing_why_not() {
 
     let expected = [
         ("idle", "watching", None),
-        ("missing", "missing", Some("the znode does not exist yet; that is waited for")),
+        ("missing", "missing", Some("no such znode yet")),
         ("running", "running", None),
         ("paused", "paused", Some("paused by hand; 'twitcher resume' goes on")),
         ("failing", "stopped", Some("failed once, and on_failure is stop; 'twitcher resume' goes on")),
@@ -186,6 +187,8 @@ fn a_paused_watch_is_fired_when_it_is_resumed_and_nobody_waits_for_that() {
     assert_eq!(waiting.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&waiting.stdout).contains("it is run when it is resumed"));
     assert!(journal.lines().is_empty());
+    let waits = "paused by hand; 'twitcher resume' goes on; 1 update waits";
+    assert_eq!(status_of(&daemon, "a")["reason"], waits);
     told(&daemon, &["resume", "a"]);
     journal.expect(&["3"]);
     let (code, why) = refused(&daemon, &["pause", "no-such"]);
@@ -316,9 +319,7 @@ fn the_socket_is_the_daemons_own_and_a_stale_one_is_replaced() {
     let mut daemon = Daemon::builder(&folder, &zookeeper).start();
     let socket = daemon.run_dir().join("control.sock");
     let live = |daemon: &Daemon| {
-        eventually(DEADLINE, "the socket", || {
-            UnixStream::connect(daemon.run_dir().join("control.sock")).is_ok()
-        });
+        eventually(DEADLINE, "the socket", || http_is_there(daemon));
         assert!(http(daemon, "GET /livez").starts_with("HTTP/1.1 200 "), "{}", daemon.log());
     };
     live(&daemon);
@@ -333,6 +334,22 @@ fn the_socket_is_the_daemons_own_and_a_stale_one_is_replaced() {
     live(&daemon);
     assert_eq!(daemon.stop().code(), Some(0));
     eventually(DEADLINE, "the socket to go", || !socket.exists());
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_given_up() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-silent");
+    let daemon = Daemon::builder(&folder, &zookeeper).start();
+    eventually(DEADLINE, "the socket", || http_is_there(&daemon));
+    daemon.signal(Signal::SIGSTOP);
+    let (code, why) = refused(&daemon, &["status"]);
+    daemon.signal(Signal::SIGCONT);
+    assert!(code == Some(5) && why.contains("does not answer within 10 s"), "{why}");
+}
+
+fn http_is_there(daemon: &Daemon) -> bool {
+    UnixStream::connect(daemon.run_dir().join("control.sock")).is_ok()
 }
 
 #[test]
