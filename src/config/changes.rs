@@ -1,12 +1,12 @@
 //! Old watches and new files in, changes out. Pure: keeps for every file its last good watches and its
 //! problems, and decides which file has a name that two claim.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::folder::{Content, Scan};
+use super::folder::{Content, Found, Glance, Scan};
 use super::parse::{self, Placed};
 use super::problem::Problem;
 use super::spec::{WatchName, WatchSpec};
@@ -38,6 +38,12 @@ pub struct Catalog {
     files: BTreeMap<PathBuf, FileState>,
     folder_problems: Vec<Problem>,
     watches: Watches,
+    /// The files with an enabled watch of that name, in path order, each as often as it has one.
+    claims: BTreeMap<WatchName, Vec<PathBuf>>,
+    /// The names with more than one claim.
+    contested: BTreeSet<WatchName>,
+    /// The names of which a claim came, went or changed since the watches were settled.
+    stirred: BTreeSet<WatchName>,
 }
 
 /// A file that is wrong keeps the watches that it had when it was last right.
@@ -47,11 +53,29 @@ struct FileState {
     problems: Vec<Problem>,
 }
 
+impl FileState {
+    fn enabled(&self) -> impl Iterator<Item = &Placed> {
+        self.good.iter().filter(|placed| placed.spec.enabled)
+    }
+
+    fn names(&self) -> Vec<WatchName> {
+        self.enabled().map(|placed| placed.spec.name.clone()).collect()
+    }
+}
+
 impl Catalog {
     /// One without a file.
     #[must_use]
     pub fn new(defaults: Defaults) -> Self {
-        Self { defaults, files: BTreeMap::new(), folder_problems: Vec::new(), watches: Watches::new() }
+        Self {
+            defaults,
+            files: BTreeMap::new(),
+            folder_problems: Vec::new(),
+            watches: Watches::new(),
+            claims: BTreeMap::new(),
+            contested: BTreeSet::new(),
+            stirred: BTreeSet::new(),
+        }
     }
 
     /// The watches that are in force.
@@ -73,76 +97,153 @@ impl Catalog {
 
     /// Takes in what a look at the folder showed. What follows from it is for [`Catalog::settle`] to say.
     pub fn take_in(&mut self, scan: Scan) {
-        let before = std::mem::take(&mut self.files);
-        let unknown = |path: &PathBuf| scan.unknown.iter().any(|folder| path.starts_with(folder));
-        let mut files = Vec::with_capacity(scan.files.len());
+        let (mut gone, mut differ) = (Vec::new(), Vec::new());
         // Both are in path order, so that they are gone through side by side: to look for each of many files
         // takes longer than all else that is done about them.
-        let mut before = before.into_iter().peekable();
+        let mut before = self.files.keys().peekable();
         for found in scan.files {
-            while let Some((path, state)) = before.next_if(|(path, _)| *path < found.path) {
-                files.extend(unknown(&path).then_some((path, state)));
+            while let Some(path) = before.next_if(|path| **path < found.path) {
+                gone.push(path.clone());
             }
-            let old = before.next_if(|(path, _)| *path == found.path);
-            let old = old.map(|(_, state)| state).unwrap_or_default();
-            let state = match found.content {
-                Content::Unchanged | Content::Unfinished => old,
-                Content::Refused(problem) => FileState { good: old.good, problems: vec![problem] },
-                Content::Bytes(bytes) => self.read(&found.path, &found.below, &bytes, old),
-            };
-            files.push((found.path, state));
+            let is_known = before.next_if(|path| **path == found.path).is_some();
+            if !is_known || !matches!(found.content, Content::Unchanged | Content::Unfinished) {
+                differ.push(found);
+            }
         }
-        files.extend(before.filter(|(path, _)| unknown(path)));
-        self.files = files.into_iter().collect();
+        gone.extend(before.cloned());
+        gone.retain(|path| !scan.unknown.iter().any(|folder| path.starts_with(folder)));
+        self.take_in_some(differ, &gone);
         self.folder_problems = scan.problems;
     }
 
-    fn read(&self, path: &Path, below: &Path, bytes: &[u8], old: FileState) -> FileState {
-        if bytes.is_empty() && !old.good.is_empty() {
-            // An editor that writes in place empties the file first.
-            let problem = Problem::of_file(path, "the file is empty; the watches that it had stay");
-            let help = "remove the file, or leave a comment in it, if they are to go";
-            return FileState { good: old.good, problems: vec![problem.with_help(help)] };
+    /// Takes in what a look at some files showed: nothing is new of the others.
+    pub fn take_in_glance(&mut self, glance: Glance) {
+        self.take_in_some(glance.files, &glance.gone);
+    }
+
+    fn take_in_some(&mut self, files: Vec<Found>, gone: &[PathBuf]) {
+        for path in gone {
+            if let Some(old) = self.files.remove(path) {
+                self.unclaim(path, old.names());
+            }
         }
-        match parse::parse(path, bytes, &self.defaults, &parse::base_name(below)) {
-            Ok(good) => FileState { good, problems: Vec::new() },
-            Err(problems) => FileState { good: old.good, problems },
+        for Found { path, below, content } in files {
+            let state = self.files.entry(path.clone()).or_default();
+            let before = state.names();
+            match content {
+                Content::Unchanged | Content::Unfinished => continue,
+                Content::Refused(problem) => state.problems = vec![problem],
+                Content::Bytes(bytes) => {
+                    match read(&self.defaults, &path, &below, &bytes, !state.good.is_empty()) {
+                        Ok(good) => *state = FileState { good, problems: Vec::new() },
+                        Err(problems) => state.problems = problems,
+                    }
+                }
+            }
+            let after = state.names();
+            self.unclaim(&path, before);
+            self.claim(&path, after);
+        }
+    }
+
+    fn claim(&mut self, path: &Path, names: Vec<WatchName>) {
+        for name in names {
+            let claims = self.claims.entry(name.clone()).or_default();
+            let (Ok(at) | Err(at)) = claims.binary_search_by(|claim| claim.as_path().cmp(path));
+            claims.insert(at, path.to_owned());
+            if claims.len() > 1 {
+                self.contested.insert(name.clone());
+            }
+            self.stirred.insert(name);
+        }
+    }
+
+    fn unclaim(&mut self, path: &Path, names: Vec<WatchName>) {
+        for name in names {
+            if let Some(claims) = self.claims.get_mut(&name) {
+                if let Ok(at) = claims.binary_search_by(|claim| claim.as_path().cmp(path)) {
+                    claims.remove(at);
+                }
+                if claims.len() <= 1 {
+                    self.contested.remove(&name);
+                }
+                if claims.is_empty() {
+                    self.claims.remove(&name);
+                }
+            }
+            self.stirred.insert(name);
         }
     }
 
     /// What has changed since the last time, and everything that is wrong now.
     #[must_use]
     pub fn settle(&mut self) -> (Vec<Change>, Vec<Problem>) {
-        let (watches, duplicates) = self.resolve();
-        let changes = compare(&self.watches, &watches);
-        self.watches = watches;
+        let (mut old, mut new) = (Watches::new(), Watches::new());
+        for name in &self.stirred {
+            old.extend(self.watches.get(name).map(|spec| (name.clone(), Arc::clone(spec))));
+            new.extend(self.holder(name).map(|spec| (name.clone(), Arc::clone(spec))));
+        }
+        let changes = compare(&old, &new);
         let mut problems = self.folder_problems.clone();
         problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
-        problems.extend(duplicates);
+        problems.extend(self.duplicates());
         problems.sort_by(|a, b| a.file.cmp(&b.file));
+        // Last, so that what a bug keeps from being told does not count as told.
+        for name in old.keys() {
+            self.watches.remove(name);
+        }
+        self.watches.extend(new);
+        self.stirred.clear();
         (changes, problems)
     }
 
-    /// The watches of all files: of two with one name the first in path order has it.
-    fn resolve(&self) -> (Watches, Vec<Problem>) {
-        let (mut watches, mut problems) = (Watches::new(), Vec::new());
-        for (path, placed) in self.all().filter(|(_, placed)| placed.spec.enabled) {
-            let Placed { spec, place } = placed;
-            match watches.entry(spec.name.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(Arc::clone(spec));
-                }
-                Entry::Occupied(holder) => {
-                    let message = format!("the name {:?} is already taken by a watch", spec.name.as_str());
-                    let holds = |placed: &Placed| Arc::ptr_eq(&placed.spec, holder.get());
-                    let file = self.all().find(|(_, placed)| holds(placed)).map_or(path, |(file, _)| file);
-                    let help = format!("it is in {}: rename one of them", file.display());
-                    problems.push(Problem::at(path, place.clone(), message).with_help(help));
+    /// The watch of that name: of two the first in path order.
+    fn holder(&self, name: &WatchName) -> Option<&Arc<WatchSpec>> {
+        let file = self.files.get(self.claims.get(name)?.first()?)?;
+        file.enabled().map(|placed| &placed.spec).find(|spec| spec.name == *name)
+    }
+
+    /// What is to be said of watches whose name another one has.
+    fn duplicates(&self) -> Vec<Problem> {
+        let paths: BTreeSet<&PathBuf> =
+            self.contested.iter().filter_map(|name| self.claims.get(name)).flatten().collect();
+        let (mut holders, mut problems) = (BTreeMap::new(), Vec::new());
+        for path in paths {
+            let enabled = self.files.get(path).into_iter().flat_map(FileState::enabled);
+            for Placed { spec, place } in enabled.filter(|placed| self.contested.contains(&placed.spec.name))
+            {
+                match holders.entry(&spec.name) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(path);
+                    }
+                    Entry::Occupied(holder) => {
+                        let message =
+                            format!("the name {:?} is already taken by a watch", spec.name.as_str());
+                        let help = format!("it is in {}: rename one of them", holder.get().display());
+                        problems.push(Problem::at(path, place.clone(), message).with_help(help));
+                    }
                 }
             }
         }
-        (watches, problems)
+        problems
     }
+}
+
+/// The watches in a file, which had some before or not.
+fn read(
+    defaults: &Defaults,
+    path: &Path,
+    below: &Path,
+    bytes: &[u8],
+    had_some: bool,
+) -> Result<Vec<Placed>, Vec<Problem>> {
+    if bytes.is_empty() && had_some {
+        // An editor that writes in place empties the file first.
+        let problem = Problem::of_file(path, "the file is empty; the watches that it had stay");
+        let help = "remove the file, or leave a comment in it, if they are to go";
+        return Err(vec![problem.with_help(help)]);
+    }
+    parse::parse(path, bytes, defaults, &parse::base_name(below))
 }
 
 /// What differs between two sets of watches: first what goes, then what is there.

@@ -1,6 +1,7 @@
 //! The folder of watch files, on disk: which files there are, whether they are safe, and the bytes of
 //! those that differ from the last time. Blocking. Knows nothing of what is in a file.
 
+mod glance;
 pub(super) mod safety;
 mod stamp;
 mod trail;
@@ -16,6 +17,8 @@ use std::time::{Instant, SystemTime};
 
 use super::checked::{self, unreadable};
 use super::problem::Problem;
+pub use glance::Glance;
+use glance::Ground;
 use safety::Owner;
 use stamp::Stamp;
 use unfinished::Unfinished;
@@ -46,6 +49,8 @@ pub struct Folder {
     /// Which look it is.
     look: u64,
     most: Most,
+    /// What a look at some paths goes by. `None`: only a look at everything tells.
+    ground: Option<Ground>,
 }
 
 /// What a file looked like when it was last read.
@@ -130,12 +135,13 @@ impl Folder {
     /// The folder at `root`, which need not exist. `euid` is whose files are trusted besides root's.
     #[must_use]
     pub fn new(root: PathBuf, euid: u32) -> Self {
-        Self { root, owner: Owner::new(euid), known: HashMap::new(), look: 0, most: MOST }
+        Self { root, owner: Owner::new(euid), known: HashMap::new(), look: 0, most: MOST, ground: None }
     }
 
     /// Forgets what was read: the next look reads every file.
     pub fn forget(&mut self) {
         self.known.clear();
+        self.ground = None;
     }
 
     /// Looks at every file and reads those that differ from the last look, as they stand.
@@ -150,18 +156,10 @@ impl Folder {
     }
 
     fn look(&mut self, unfinished: Option<&Unfinished>) -> Scan {
-        self.look += 1;
-        let mut walk = Walk {
-            folder: self,
-            unfinished,
-            scan: Scan::default(),
-            read: Vec::new(),
-            entries: 0,
-            bytes: 0,
-            too_much: None,
-        };
+        self.ground = None;
+        let mut walk = Walk::new(self, unfinished);
         walk.root();
-        let Walk { mut scan, read, too_much, .. } = walk;
+        let Walk { mut scan, read, too_much, entries, bytes, folders, is_plain, .. } = walk;
         if let Some(problem) = too_much {
             // What was read so far counts as not read, since nobody is told of it.
             let (unknown, problems) = (vec![self.root.clone()], vec![problem]);
@@ -172,6 +170,9 @@ impl Folder {
         let is_unknown = |path: &Path| scan.unknown.iter().any(|dir| path.starts_with(dir));
         self.known.retain(|path, known| known.look == look || is_unknown(path));
         scan.files.sort_by(|a, b| a.path.cmp(&b.path));
+        if is_plain && scan.problems.is_empty() && scan.unknown.is_empty() {
+            self.ground = Ground::new(folders, &scan.files, entries, bytes);
+        }
         scan
     }
 }
@@ -202,6 +203,11 @@ fn is_watch_file(name: &OsStr) -> bool {
     Path::new(name).extension() == Some(OsStr::new("toml"))
 }
 
+/// What is written through another name of a file is told of that name alone.
+fn has_one_name(metadata: &fs::Metadata) -> bool {
+    metadata.nlink() <= 1
+}
+
 fn broken_link(path: &Path, error: &io::Error) -> Problem {
     let problem = Problem::of_file(path, format!("the link cannot be followed: {error}"));
     problem.with_help("make what it points to, or remove the link")
@@ -230,13 +236,33 @@ struct Walk<'a> {
     bytes: u64,
     /// Why the look is not gone on with.
     too_much: Option<Problem>,
+    /// The folders that were entered, and which ones they were.
+    folders: HashMap<PathBuf, (u64, u64)>,
+    /// Nothing was met that has more than one path, nor went away meanwhile.
+    is_plain: bool,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(folder: &'a mut Folder, unfinished: Option<&'a Unfinished>) -> Self {
+        folder.look += 1;
+        Self {
+            folder,
+            unfinished,
+            scan: Scan::default(),
+            read: Vec::new(),
+            entries: 0,
+            bytes: 0,
+            too_much: None,
+            folders: HashMap::new(),
+            is_plain: true,
+        }
+    }
+
     fn root(&mut self) {
         let root = self.folder.root.clone();
         let trail = trail::follow(&root);
         self.note_places(&trail);
+        self.is_plain &= trail.is_only(&root);
         match &trail.target {
             Ok(physical) => self.enter(&root, Path::new(""), physical, &mut Vec::new()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -272,7 +298,7 @@ impl Walk<'_> {
     fn enter(&mut self, path: &Path, below: &Path, physical: &Path, above: &mut Vec<(u64, u64)>) {
         let metadata = match fs::metadata(physical) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.is_plain = false,
             Err(error) => return self.pass_over(path, unreadable(path, &error)),
         };
         if !metadata.is_dir() {
@@ -290,6 +316,7 @@ impl Walk<'_> {
             return;
         }
         above.push(identity);
+        self.folders.insert(physical.to_owned(), identity);
         match self.names(path, physical) {
             Ok(names) => {
                 for name in names {
@@ -299,7 +326,7 @@ impl Walk<'_> {
                     self.entry(&name, path, below, physical, above);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_plain = false,
             Err(error) => self.pass_over(path, unreadable(path, &error)),
         }
         above.pop();
@@ -338,6 +365,7 @@ impl Walk<'_> {
             Err(error) => return self.pass_over(&path, unreadable(&path, &error)),
         };
         if metadata.is_symlink() {
+            self.is_plain = false;
             let trail = trail::follow(&physical);
             self.note_places(&trail);
             let target = match &trail.target {
@@ -363,6 +391,7 @@ impl Walk<'_> {
 
     fn file(&mut self, path: PathBuf, below: PathBuf, physical: &Path, metadata: &fs::Metadata) {
         let most = self.folder.most;
+        self.is_plain &= has_one_name(metadata);
         self.bytes += metadata.len().min(checked::LARGEST);
         if self.scan.files.len() >= most.files {
             return self.stop(format_args!("{} watch files", most.files));

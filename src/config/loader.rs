@@ -23,7 +23,7 @@ use super::spec::WatchName;
 use super::watch_table::Defaults;
 use debounce::Debounce;
 use eyes::{Seen, Sight, What};
-use rescan::{Looked, State};
+use rescan::{Looked, Reach, State};
 
 /// Who asks for a look, or for the first one, waits this long at most for files that are being written: what
 /// was copied just before may not have been seen to be closed.
@@ -127,6 +127,7 @@ pub async fn run(
         reloads,
         problems: None,
         lost: BTreeSet::new(),
+        touched: BTreeSet::new(),
         unfinished: Unfinished::default(),
         unread: Vec::new(),
         told_by: Some(Instant::now() + PATIENCE),
@@ -136,6 +137,7 @@ pub async fn run(
     // The first look is one that nobody asked for.
     let mut slow = tokio::time::interval(options.slow_rescan.max(Duration::from_millis(1)));
     slow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut everything = false;
     let work = async {
         loop {
             let again = loader.unread.iter().map(|unread| unread.until.into()).min();
@@ -156,10 +158,12 @@ pub async fn run(
                     continue;
                 }
                 () = until(due) => {}
-                _ = slow.tick() => {}
+                _ = slow.tick() => everything = true,
             }
             debounce = Debounce::default();
-            let summary = loader.look().await;
+            // Who asks wants to know of what inotify does not tell as well.
+            let summary = loader.look(everything || asked.is_some()).await;
+            everything = false;
             asked = asked.and_then(|asked| asked.answer(summary, &loader.unread, Instant::now()));
         }
     };
@@ -212,6 +216,8 @@ struct Loader {
     problems: Option<Vec<Problem>>,
     /// Folders that have gone away or moved since the last look.
     lost: BTreeSet<PathBuf>,
+    /// Of which paths something of interest was told since the last look.
+    touched: BTreeSet<PathBuf>,
     /// What is known of files that are being written.
     unfinished: Unfinished,
     /// Those that the last look passed over for that.
@@ -236,6 +242,9 @@ impl Loader {
                 }
                 let state = self.state.as_ref();
                 let of_interest = state.is_none_or(|state| is_of_interest(state, &path));
+                if of_interest {
+                    self.touched.insert(path.clone());
+                }
                 if state.is_none_or(|state| is_in_sight(state, &path)) {
                     match what {
                         What::Written => self.unfinished.written(path, now),
@@ -262,8 +271,8 @@ impl Loader {
         }
     }
 
-    /// Looks at the folder, logs what is different and hands it on.
-    async fn look(&mut self) -> Summary {
+    /// Looks at the folder, at `everything` or at what was touched, logs what is different and hands it on.
+    async fn look(&mut self, everything: bool) -> Summary {
         // What waits to be told comes first, so that a file that was opened or closed counts as that.
         for _ in 0..self.seen.len() {
             let Ok(event) = self.seen.try_recv() else { break };
@@ -272,11 +281,13 @@ impl Loader {
         self.give_up_waiting();
         let Some(mut state) = self.state.take() else { return Summary::default() };
         let lost = std::mem::take(&mut self.lost);
+        let touched = std::mem::take(&mut self.touched);
+        let reach = if everything { Reach::Everything } else { Reach::Paths(touched) };
         let overflow = self.sight.take_overflow();
         let unfinished = self.unfinished.clone();
         let waits = self.told_by.is_some_and(|by| Instant::now() < by);
         let looked = tokio::task::spawn_blocking(move || {
-            let looked = state.look(&lost, overflow, &unfinished, waits);
+            let looked = state.look(&reach, &lost, overflow, &unfinished, waits);
             (state, looked)
         });
         // The thread is not started once the runtime is going down.

@@ -254,6 +254,21 @@ fn what_is_just_not_too_much_is_read() {
 }
 
 #[test]
+fn looks_at_some_paths_come_to_an_end_where_there_is_more_than_is_read() {
+    let (_dir, root) = temporary();
+    let paths = ["a.toml", "b.toml", "c.toml"].map(|name| root.join(name));
+    write(&paths[0], "four");
+    let (mut folder, unfinished) = (Folder::new(root, me()), Unfinished::default());
+    folder.most = Most { entries: 100, files: 2, bytes: 1000 };
+    folder.scan();
+    for (path, is_enough) in [(&paths[1], true), (&paths[2], false)] {
+        write(path, "four");
+        assert_eq!(folder.glance(&[path.clone()].into(), &unfinished).is_some(), is_enough);
+    }
+    assert!(folder.scan().problems[0].message.contains("2 watch files"));
+}
+
+#[test]
 fn p4_a_file_that_is_being_written_is_passed_over() {
     let (_dir, root) = temporary();
     let (a, fresh) = (root.join("a.toml"), root.join("fresh.toml"));

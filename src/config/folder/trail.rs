@@ -22,6 +22,13 @@ pub(super) struct Trail {
     pub(super) folders: Vec<PathBuf>,
 }
 
+impl Trail {
+    /// Whether `path`, which was followed, leads through no link.
+    pub(super) fn is_only(&self, path: &Path) -> bool {
+        self.links.is_empty() && self.target.as_ref().is_ok_and(|target| target == path)
+    }
+}
+
 /// Follows `path`. A path without a link in its last part has itself for a target.
 pub(super) fn follow(path: &Path) -> Trail {
     let mut trail =

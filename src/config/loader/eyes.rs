@@ -203,6 +203,11 @@ impl Eyes {
         any_new
     }
 
+    /// Whether all of `places` are watched, so that what happens to what is in them is told.
+    pub(super) fn see(&self, places: &Places) -> bool {
+        self.watcher.is_some() && places.keys().all(|path| self.watched.contains_key(path))
+    }
+
     fn warn(&mut self, error: &notify::Error) {
         if !std::mem::replace(&mut self.warned, true) {
             let remedy = match error.kind {

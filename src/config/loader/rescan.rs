@@ -31,6 +31,18 @@ pub(super) struct State {
     catalog: Catalog,
     eyes: Eyes,
     places: Places,
+    /// All of the places have been watched since before the last look at everything.
+    all_seen: bool,
+}
+
+/// What to look at.
+#[derive(Debug)]
+pub(super) enum Reach {
+    /// Everything, since nobody knows what has changed.
+    Everything,
+    /// These paths, about which there were events, and about no others. If they tell of more than files,
+    /// everything is looked at.
+    Paths(BTreeSet<PathBuf>),
 }
 
 impl State {
@@ -40,6 +52,7 @@ impl State {
             catalog: Catalog::new(options.defaults.clone()),
             eyes: Eyes::new(sight),
             places: Places::new(),
+            all_seen: false,
         }
     }
 
@@ -48,19 +61,20 @@ impl State {
         &self.places
     }
 
-    /// Looks at everything. `gone` are folders that went away since the last look; after an `overflow` no
-    /// watch is relied on. Files that are `unfinished` are passed over. While there are any, one that
+    /// Looks at what is in `reach`. `gone` are folders that went away since the last look; after an
+    /// `overflow` no watch is relied on, and everything is looked at. Files that are `unfinished` are passed over. While there are any, one that
     /// `waits` comes to nothing, and what it saw is part of what the next one comes to. `None` only if there
     /// is a bug: what was known stays, and the next look reads every file.
     pub(super) fn look(
         &mut self,
+        reach: &Reach,
         gone: &BTreeSet<PathBuf>,
         overflow: bool,
         unfinished: &Unfinished,
         waits: bool,
     ) -> Option<Looked> {
         let looked =
-            catch_unwind(AssertUnwindSafe(|| self.look_until_seen(gone, overflow, unfinished, waits)));
+            catch_unwind(AssertUnwindSafe(|| self.look_until_seen(reach, gone, overflow, unfinished, waits)));
         if looked.is_err() {
             self.folder.forget();
             error!("a bug stopped the reading of the config folder; the watches stay as they are");
@@ -70,11 +84,43 @@ impl State {
 
     fn look_until_seen(
         &mut self,
+        reach: &Reach,
         gone: &BTreeSet<PathBuf>,
         overflow: bool,
         unfinished: &Unfinished,
         waits: bool,
     ) -> Looked {
+        let unread = match self.glance(reach, overflow, unfinished) {
+            Some(unread) => unread,
+            None => self.look_at_everything(gone, overflow, unfinished),
+        };
+        if waits && !unread.is_empty() {
+            return Looked { reload: None, unread };
+        }
+        let (changes, problems) = self.catalog.settle();
+        let (watches, files) = (self.catalog.watches().len(), self.catalog.file_count());
+        Looked { reload: Some(Reload { changes, problems, watches, files }), unread }
+    }
+
+    /// Looks at what there were events about, if that is all there is to look at. Returns what is unread.
+    fn glance(&mut self, reach: &Reach, overflow: bool, unfinished: &Unfinished) -> Option<Vec<Unread>> {
+        let Reach::Paths(paths) = reach else { return None };
+        if overflow || !self.all_seen {
+            return None;
+        }
+        let mut glance = self.folder.glance(paths, unfinished)?;
+        let unread = std::mem::take(&mut glance.unread);
+        self.catalog.take_in_glance(glance);
+        Some(unread)
+    }
+
+    fn look_at_everything(
+        &mut self,
+        gone: &BTreeSet<PathBuf>,
+        overflow: bool,
+        unfinished: &Unfinished,
+    ) -> Vec<Unread> {
+        self.all_seen = false;
         let (nothing, mut unread) = (BTreeSet::new(), Vec::new());
         for round in 0..MOST_ROUNDS {
             let mut scan = self.folder.scan_finished(unfinished);
@@ -85,14 +131,13 @@ impl State {
             let (gone, overflow) = if first { (gone, overflow) } else { (&nothing, false) };
             // What was put into a folder before it was watched is found by looking once more.
             if !self.eyes.turn_to(&self.places, gone, overflow) {
+                self.all_seen = self.eyes.see(&self.places);
                 break;
             }
         }
-        if waits && !unread.is_empty() {
-            return Looked { reload: None, unread };
-        }
-        let (changes, problems) = self.catalog.settle();
-        let (watches, files) = (self.catalog.watches().len(), self.catalog.file_count());
-        Looked { reload: Some(Reload { changes, problems, watches, files }), unread }
+        unread
     }
 }
+
+#[cfg(test)]
+mod tests;
