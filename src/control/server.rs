@@ -15,10 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::unistd::{Gid, Uid};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -28,9 +29,12 @@ use tracing::{debug, warn};
 
 use super::api::Problem;
 use super::desk::Desk;
-use super::route::{Route, route};
+use super::peer::Peer;
+use super::printed::{self, Whose};
+use super::route::{Route, methods, route};
 use super::socket;
-use crate::record::events::{Event, EventId, Told};
+use crate::record::events::{Event, EventId, Subscription, Told};
+use crate::record::history::Output;
 
 /// How many connections there may be at once. More are let in as others go.
 const CONNECTIONS: usize = 256;
@@ -45,26 +49,34 @@ const MOST_BODY: u64 = 64 << 10;
 /// has gone.
 const STILL_THERE: Duration = Duration::from_secs(15);
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// Serves until `stop`, on a thread of its own. The socket is there when this returns.
+/// Serves root, the daemon's user and the members of `group` until `stop`, on a thread of its own. The socket is there
+/// when this returns.
 ///
 /// # Errors
 /// When there can be no socket, or no thread.
-pub fn start(run_dir: &Path, desk: Desk, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
-    let listener = socket::listen(run_dir)?;
+pub fn start(
+    run_dir: &Path,
+    group: Option<Gid>,
+    desk: Desk,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let listener = socket::listen(run_dir, group)?;
     let socket = run_dir.join(socket::NAME);
     thread::Builder::new().name("control".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(serve(listener, desk, stop)),
+            Ok(runtime) => runtime.block_on(serve(listener, group, desk, stop)),
             Err(error) => warn!("cannot serve the control socket: {error}"),
         }
         let _ = std::fs::remove_file(socket);
     })
 }
 
-async fn serve(listener: StdListener, desk: Desk, stop: CancellationToken) {
+async fn serve(listener: StdListener, group: Option<Gid>, desk: Desk, stop: CancellationToken) {
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return warn!("cannot serve the control socket: {error}"),
@@ -87,37 +99,45 @@ async fn serve(listener: StdListener, desk: Desk, stop: CancellationToken) {
                 }
             },
         };
-        if !socket::may_use(&stream) {
-            continue;
-        }
+        let peer = match Peer::of(&stream) {
+            Ok(peer) if peer.may_use(group) => peer,
+            Ok(_) | Err(_) => continue,
+        };
         let (desk, stop) = (desk.clone(), stop.clone());
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                () = converse(stream, desk) => {}
+                () = converse(stream, Uid::from_raw(peer.uid()), desk) => {}
                 () = stop.cancelled() => {}
             }
         });
     }
 }
 
-async fn converse(stream: UnixStream, desk: Desk) {
+async fn converse(stream: UnixStream, by: Uid, desk: Desk) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(32 << 10);
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, &desk).await) });
+    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, by, &desk).await) });
     if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
         debug!("a connection to the control socket ended: {error}");
     }
 }
 
-async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
+async fn answer(request: Request<Incoming>, by: Uid, desk: &Desk) -> Answer {
     let (head, body) = request.into_parts();
+    let path = head.uri.path();
     let answered = async {
         read_to_the_end(body).await?;
-        let route = route(head.method.as_str(), head.uri.path(), head.uri.query())?;
-        perform(route, desk).await
+        let route = route(head.method.as_str(), path, head.uri.query())?;
+        perform(route, by, desk).await
     };
-    answered.await.unwrap_or_else(|problem| refuse(&problem))
+    let mut answer = answered.await.unwrap_or_else(|problem| refuse(&problem));
+    if answer.status() == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(allowed) = methods(path).join(", ").try_into()
+    {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
+    answer
 }
 
 /// No request has a body that matters, but one that is sent has to be read before there is an answer.
@@ -141,7 +161,7 @@ async fn read_to_the_end(mut body: Incoming) -> Result<(), Problem> {
     timeout(SILENCE, read).await.map_err(late)?
 }
 
-async fn perform(route: Route, desk: &Desk) -> Result<Answer, Problem> {
+async fn perform(route: Route, by: Uid, desk: &Desk) -> Result<Answer, Problem> {
     match route {
         Route::Live => Ok(text("alive\n")),
         Route::Ready if desk.is_ready() => Ok(text("ready\n")),
@@ -150,19 +170,34 @@ async fn perform(route: Route, desk: &Desk) -> Result<Answer, Problem> {
         Route::Watches => json(&desk.watches().await?),
         Route::Watch(name) => json(&desk.watch(&name).await?),
         Route::Runs(name) => json(&desk.runs(&name).await?),
-        Route::Output(run) => {
-            let output = desk.records.output(run).await;
+        Route::Output { run, follow } => {
+            let found = desk.records.follow_output(run).await;
             let none =
                 || Problem::new(404, "no output", format!("nothing is kept of what run {run} has printed"));
-            Ok(bytes(output.ok_or_else(none)?.text, "text/plain; charset=utf-8"))
+            let (output, live) = found.ok_or_else(none)?;
+            Ok(printed(desk, Whose::Run(run), Some(output), live, follow))
+        }
+        Route::WatchOutput { watch, follow } => {
+            let (output, live) = desk.follow_output(&watch, follow).await?;
+            Ok(printed(desk, Whose::Watch(watch), output, live, follow))
         }
         Route::Events { after, follow } => Ok(events(desk, after, follow).await),
-        Route::Fire { watch, wait } => json(&desk.fire(&watch, wait).await?),
-        Route::Pause(watch) => json(&desk.pause(&watch).await?),
-        Route::Resume(watch) => json(&desk.resume(&watch).await?),
-        Route::Kill { watch, signal } => json(&desk.kill(&watch, signal).await?),
+        Route::Fire { watch, wait } => json(&desk.fire(&watch, wait, by).await?),
+        Route::Pause(watch) => json(&desk.pause(&watch, by).await?),
+        Route::Resume(watch) => json(&desk.resume(&watch, by).await?),
+        Route::Kill { watch, signal } => json(&desk.kill(&watch, signal, by).await?),
         Route::Reload => json(&desk.reload().await?),
     }
+}
+
+/// What was printed, and with `follow` what is.
+fn printed(desk: &Desk, whose: Whose, output: Option<Output>, live: Subscription, follow: bool) -> Answer {
+    if !follow {
+        return bytes(output.map(|output| output.text).unwrap_or_default(), TEXT);
+    }
+    let (parts, body) = mpsc::channel(16);
+    tokio::spawn(printed::follow(whose, output, live, desk.records.clone(), parts));
+    streamed(body, TEXT)
 }
 
 /// Server-sent events: `id` is what `after` takes, `data` the event as JSON. Where some are missing, since they
@@ -197,8 +232,12 @@ async fn events(desk: &Desk, after: Option<u64>, follow: bool) -> Answer {
             }
         }
     });
+    streamed(body, "text/event-stream")
+}
+
+fn streamed(body: mpsc::Receiver<Bytes>, content_type: &'static str) -> Answer {
     let mut answer = Response::new(Frames(body).boxed());
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -229,7 +268,7 @@ impl Body for Frames {
 }
 
 fn text(text: &'static str) -> Answer {
-    bytes(Bytes::from_static(text.as_bytes()), "text/plain; charset=utf-8")
+    bytes(Bytes::from_static(text.as_bytes()), TEXT)
 }
 
 fn bytes(bytes: Bytes, content_type: &'static str) -> Answer {

@@ -10,6 +10,8 @@ use super::{Tls, servers};
 use crate::config::keys;
 use crate::config::problem::{Problem, Source};
 use crate::config::reader::{Reader, Value};
+use crate::config::spec::GroupRef;
+use crate::config::values;
 use crate::config::watch_table::Defaults;
 use crate::config::words::listed;
 
@@ -26,14 +28,15 @@ pub(super) struct FileSettings {
     pub(super) hostname: Option<String>,
     pub(super) max_running: Option<usize>,
     pub(super) stop_children: Option<bool>,
+    pub(super) control_group: Option<GroupRef>,
     pub(super) log_target: Option<LogTarget>,
     pub(super) log_level: Option<String>,
     pub(super) log_format: Option<LogFormat>,
     pub(super) defaults: Defaults,
 }
 
-const SECTIONS: &[&str] = &["zookeeper", "daemon", "log", "defaults"];
-const SECTIONS_LATER: &[&str] = &["control", "metrics"];
+const SECTIONS: &[&str] = &["zookeeper", "daemon", "control", "log", "defaults"];
+const SECTIONS_LATER: &[&str] = &["metrics"];
 
 /// A section: its name and its keys.
 struct Section {
@@ -54,6 +57,7 @@ const DAEMON: Section = Section {
 
     read: FileSettings::daemon,
 };
+const CONTROL: Section = Section { name: "[control]", keys: &["group"], read: FileSettings::control };
 const LOG: Section = Section { name: "[log]", keys: &["target", "level", "format"], read: FileSettings::log };
 
 /// The keys of `tls`.
@@ -70,6 +74,7 @@ impl FileSettings {
             match (name, value.get_ref().as_table()) {
                 ("zookeeper", Some(table)) => settings.section(&mut r, &ZOOKEEPER, table),
                 ("daemon", Some(table)) => settings.section(&mut r, &DAEMON, table),
+                ("control", Some(table)) => settings.section(&mut r, &CONTROL, table),
                 ("log", Some(table)) => settings.section(&mut r, &LOG, table),
                 ("defaults", Some(table)) => settings.defaults = Defaults::from_table(&mut r, table),
                 (section, None) if SECTIONS.contains(&section) => r.wrong_type(section, value, "a table"),
@@ -81,7 +86,7 @@ impl FileSettings {
                     r.report_with_help(key.span(), message, "put it into a file below the config folder");
                 }
                 (key_name, None) => {
-                    let sections = [&ZOOKEEPER, &DAEMON, &LOG];
+                    let sections = [&ZOOKEEPER, &DAEMON, &CONTROL, &LOG];
                     let message = format!("the key {key_name:?} stands outside of a table");
                     match sections.iter().find(|section| section.keys.contains(&key_name)) {
                         Some(section) => {
@@ -156,6 +161,10 @@ impl FileSettings {
                 }
             }
         }
+    }
+
+    fn control(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {
+        self.control_group = values::group(r, key, value);
     }
 
     fn log(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {
