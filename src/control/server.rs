@@ -291,3 +291,55 @@ fn refuse(problem: &Problem) -> Answer {
     *answer.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::sync::watch;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::control::desk::About;
+    use crate::record::reader::reader;
+    use crate::record::writer::LostLines;
+    use crate::watch::hub::reports;
+
+    /// One whose parts are gone: health is told all the same.
+    fn desk() -> Desk {
+        let (host, servers, started) = (String::new(), String::new(), jiff::Timestamp::UNIX_EPOCH);
+        Desk {
+            about: About { host, servers, started },
+            hub: mpsc::channel(1).0,
+            scheduler: mpsc::channel(1).0,
+            loader: mpsc::channel(1).0,
+            readings: reports().1,
+            problems: watch::channel(Vec::new()).1,
+            records: reader().0,
+            last_fire: Arc::default(),
+            scrape: Arc::new(Semaphore::new(1)),
+            lost_lines: LostLines::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_does_not_read_its_answer_is_let_go() {
+        let (mut client, served) = duplex(64);
+        let began = Instant::now();
+        let conversation = tokio::spawn(converse(served, desk(), Offer::Readings));
+        client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        conversation.await.unwrap();
+        assert_eq!(began.elapsed(), STRANGER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_has_one_answer_to_a_connection() {
+        let (mut client, served) = duplex(64);
+        let conversation = tokio::spawn(converse(served, desk(), Offer::Readings));
+        client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nalive\n"), "{answer}");
+        conversation.await.unwrap();
+    }
+}
