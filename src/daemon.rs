@@ -16,7 +16,7 @@ use nix::unistd::Gid;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -31,6 +31,7 @@ use crate::control::desk::{About, Desk, Wrong};
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
+use crate::record::writer::LostLines;
 use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
@@ -87,9 +88,8 @@ pub enum DaemonError {
     PartEnded(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The folders are held until then.
-///
-/// `group`: whose members may use the control socket, too.
+/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The folders are held until then. `group` is whose members may
+/// use the control socket, too; `lost_lines` is what the log did not take.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
@@ -97,6 +97,7 @@ pub async fn run(
     settings: Settings,
     held: (RunDir, StateDir),
     group: Option<Gid>,
+    lost_lines: LostLines,
 ) -> Result<(), DaemonError> {
     let _held = held;
     let daemon = &settings.daemon;
@@ -184,8 +185,15 @@ pub async fn run(
         wrong,
         records,
         last_fire: Arc::default(),
+        scrape: Arc::new(Semaphore::new(1)),
+        lost_lines,
     };
-    // What it is for is done without it as well.
+    // What it is for is done without them as well.
+    let metrics = settings.metrics.listen.and_then(|address| {
+        control::tcp::start(address, desk.clone(), stop.clone())
+            .inspect_err(|error| error!("cannot serve metrics at {address}: {error}"))
+            .ok()
+    });
     let control = control::server::start(&daemon.run_dir, group, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
     parts.add_passing(announce_readiness(readings, stop.clone()));
@@ -212,9 +220,9 @@ pub async fn run(
         () = parts.all_ended() => {}
         name = signals.next_stop() => warn!("stopping at once: {name} again"),
     }
-    if let Ok(control) = control {
+    for server in control.ok().into_iter().chain(metrics) {
         // It has been told to stop, and waits for nobody.
-        let _ = control.join();
+        let _ = server.join();
     }
     info!("stopped");
     Ok(())

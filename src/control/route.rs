@@ -15,6 +15,8 @@ pub enum Route {
     Live,
     /// Whether all that it watches was looked at.
     Ready,
+    /// How it does, in Prometheus' text format.
+    Metrics,
     /// The daemon and every watch.
     Status,
     /// Every watch.
@@ -172,6 +174,16 @@ pub const RESOURCES: &[Resource] = &[
         content: Content::Text,
         problems: &[(503, "not ready")],
         read: |_| Ok(Route::Ready),
+    },
+    Resource {
+        method: "GET",
+        path: "/metrics",
+        id: "getMetrics",
+        summary: "Metrics, in Prometheus' text format",
+        parameters: &[],
+        content: Content::Text,
+        problems: &[STOPPING],
+        read: |_| Ok(Route::Metrics),
     },
     Resource {
         method: "GET",
@@ -444,7 +456,7 @@ pub fn methods(path: &str) -> Vec<&'static str> {
 pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Problem> {
     let methods = methods(path);
     if methods.is_empty() {
-        return Err(Problem::new(404, "no such resource", format!("there is nothing at {path}")));
+        return Err(Problem::no_resource(path));
     }
     let wanted = if method == "HEAD" { "GET" } else { method };
     let found = RESOURCES.iter().filter(|resource| resource.method == wanted);
@@ -477,6 +489,7 @@ mod tests {
     #[test]
     fn each_resource_has_its_path_and_its_method() {
         let get = |path| route("GET", path, None).unwrap();
+        assert_eq!(get("/metrics"), Route::Metrics);
         assert_eq!(get("/v1/status"), Route::Status);
         assert_eq!(route("HEAD", "/v1/status", None).unwrap(), Route::Status);
         assert_eq!(get("/v1/watches/git.head/runs"), Route::Runs(name("git.head")));

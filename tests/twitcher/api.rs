@@ -114,6 +114,7 @@ fn every_answer_is_as_the_document_has_it() {
     };
     check("GET", "/livez", "", "", 200);
     check("GET", "/readyz", "", "", 200);
+    check("GET", "/metrics", "", "", 200);
     let status = check("GET", "/v1/status", "", "", 200).json();
     let states: BTreeSet<&str> = status["watches"]
         .as_array()
