@@ -27,6 +27,7 @@ use crate::control::desk::{About, Desk};
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
+use crate::record::log::Logging;
 use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
@@ -76,11 +77,12 @@ pub enum DaemonError {
     PartEnded(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The run folder is held until then.
+/// Runs until SIGTERM or SIGINT; at SIGHUP, rescans and has a log file opened again. The run folder is held until
+/// then.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
-pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError> {
+pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<(), DaemonError> {
     let daemon = &settings.daemon;
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
@@ -178,7 +180,10 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
                     info!("stopping: {name}");
                     break;
                 }
-                Asked::Reload => reload(&requests).await,
+                Asked::Reload => {
+                    log.reopen();
+                    reload(&requests).await;
+                }
             },
             Some(ended) = parts.ended() => {
                 stop.cancel();

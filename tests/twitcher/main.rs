@@ -29,6 +29,7 @@ mod hostile;
 mod import;
 mod inherit;
 mod loading;
+mod log_file;
 mod log_sockets;
 mod minder;
 mod network;
