@@ -37,6 +37,7 @@ mod outage;
 mod output;
 mod poke;
 mod privileges;
+mod quiet;
 mod record;
 mod resources;
 mod restarting;
