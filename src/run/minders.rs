@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,8 @@ pub struct Minders {
     /// What is being looked up, one order of a watch at a time so that none overtakes another.
     preparing: JoinSet<Prepared>,
     to_prepare: HashMap<WatchName, VecDeque<Wanted>>,
+    /// Whether it can do nothing before a minder does something.
+    waits: watch::Sender<bool>,
 }
 
 /// A run that has not ended.
@@ -138,6 +140,7 @@ impl Minders {
             restarts: Restarts::new(Instant::now()),
             preparing: JoinSet::new(),
             to_prepare: HashMap::new(),
+            waits: watch::Sender::new(false),
             folder: folder.clone(),
         };
         for socket in sockets(&folder).map_err(at)? {
@@ -159,6 +162,12 @@ impl Minders {
         });
         let adopted = adopted.collect();
         Ok((minders, adopted))
+    }
+
+    /// Whether it stands still because there is no minder, or one that takes nothing.
+    #[must_use]
+    pub fn waits(&self) -> watch::Receiver<bool> {
+        self.waits.subscribe()
     }
 
     /// Works until `shutdown`, or until nobody gives orders any more. Then children go on, or are ended as
@@ -184,6 +193,7 @@ impl Minders {
         }
         loop {
             let has_minder = self.restart.is_none();
+            self.waits.send_replace(!has_minder);
             let restart_at = self.restart.unwrap_or_else(Instant::now);
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -298,7 +308,7 @@ impl Minders {
     async fn connect(&mut self, socket: &Path) -> Result<(u64, Welcome), LinkError> {
         self.last_link += 1;
         let (link, welcome) =
-            Link::connect(socket, self.last_link, self.heard_from.clone()).await?;
+            Link::connect(socket, self.last_link, self.heard_from.clone(), self.waits.clone()).await?;
         self.links.insert(self.last_link, link);
         Ok((self.last_link, welcome))
     }
@@ -336,6 +346,7 @@ impl Minders {
                 self.tell_of(run, &Request::Signal { run, signal: signal as i32 }).await;
             }
             Order::End { run } => self.tell_of(run, &Request::End { run }).await,
+            Order::Beat(beat) => drop(outlets.happenings.send(Happening::Beat(beat)).await),
         }
     }
 

@@ -17,7 +17,7 @@ use super::follow::{Following, follow};
 use super::seen::Sight;
 use super::session::{Ports, Session, keep};
 use super::subscriptions::{Firing, Looked, Paths, Subscriptions, Target, ZnodeState};
-use super::update::{FireId, Notice};
+use super::update::{Beat, FireId, Notice};
 use crate::config::changes::Change;
 use crate::config::spec::WatchName;
 
@@ -43,6 +43,7 @@ pub struct Options {
 pub struct Reports {
     connection: watch::Sender<Connection>,
     looked: watch::Sender<Looked>,
+    trouble: watch::Sender<Option<String>>,
 }
 
 /// What others want of the hub.
@@ -52,6 +53,8 @@ pub enum Ask {
     Fire(WatchName, FireId),
     /// How the znodes stand.
     Znodes(oneshot::Sender<HashMap<WatchName, ZnodeState>>),
+    /// That this is handed on, as a `Notice::Beat`.
+    Beat(Beat),
 }
 
 /// How things stand, for whoever wants to know.
@@ -61,6 +64,8 @@ pub struct Readings {
     pub connection: watch::Receiver<Connection>,
     /// How far the first looks have come.
     pub looked: watch::Receiver<Looked>,
+    /// What keeps a session from being made, as it was found last; `None` while there is one, or was not tried.
+    pub trouble: watch::Receiver<Option<String>>,
 }
 
 /// The two ends of what the hub tells of itself.
@@ -68,7 +73,10 @@ pub struct Readings {
 pub fn reports() -> (Reports, Readings) {
     let (connection, connection_reading) = watch::channel(Connection::Connecting { since: Timestamp::now() });
     let (looked, looked_reading) = watch::channel(Looked::default());
-    (Reports { connection, looked }, Readings { connection: connection_reading, looked: looked_reading })
+    let (trouble, trouble_reading) = watch::channel(None);
+    let readings =
+        Readings { connection: connection_reading, looked: looked_reading, trouble: trouble_reading };
+    (Reports { connection, looked, trouble }, readings)
 }
 
 /// Watches what the changes say, until `shutdown` or until nobody takes the notices any more, and closes
@@ -144,8 +152,13 @@ impl Hub {
         let (dead, dead_out) = watch::channel(0);
         let (paths, paths_out) = watch::channel(Paths::default());
         let stop_keeper = CancellationToken::new();
-        let ports =
-            Ports { sessions: session, connection: reports.connection, dead: dead_out, paths: paths_out };
+        let ports = Ports {
+            sessions: session,
+            connection: reports.connection,
+            trouble: reports.trouble,
+            dead: dead_out,
+            paths: paths_out,
+        };
         let hub = Self {
             subscriptions: Subscriptions::default(),
             followed: HashMap::new(),
@@ -207,6 +220,7 @@ impl Hub {
                 let _ = reply.send(self.subscriptions.znodes());
                 Vec::new()
             }
+            Ask::Beat(beat) => vec![Notice::Beat(beat)],
         }
     }
 

@@ -48,6 +48,7 @@ mod starting;
 mod stdin;
 mod stopping;
 mod syslog;
+mod systemd;
 mod takeover;
 mod timeouts;
 mod verbs;
