@@ -35,6 +35,7 @@ mod minder;
 mod network;
 mod outage;
 mod output;
+mod packaging;
 mod poke;
 mod privileges;
 mod quiet;
