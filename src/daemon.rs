@@ -15,7 +15,7 @@ use nix::sys::signal::SigSet;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -172,8 +172,15 @@ pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<
         problems,
         records,
         last_fire: Arc::default(),
+        scrape: Arc::new(Semaphore::new(1)),
+        lost_lines: log.lost(),
     };
-    // What it is for is done without it as well.
+    // What it is for is done without them as well.
+    let metrics = settings.metrics.listen.and_then(|address| {
+        control::tcp::start(address, desk.clone(), stop.clone())
+            .inspect_err(|error| error!("cannot serve metrics at {address}: {error}"))
+            .ok()
+    });
     let control = control::server::start(&daemon.run_dir, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
     let (ready_in, ready) = watch::channel(false);
@@ -216,9 +223,9 @@ pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<
             _ = watchdog.turn() => tell_systemd(&[NotifyState::Watchdog]),
         }
     }
-    if let Ok(control) = control {
+    for server in control.ok().into_iter().chain(metrics) {
         // It has been told to stop, and waits for nobody.
-        let _ = control.join();
+        let _ = server.join();
     }
     info!("stopped");
     Ok(())

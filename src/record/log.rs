@@ -14,7 +14,7 @@ use crate::record::journald::{self, Entries, Journald, is_stream};
 use crate::record::line::Lines;
 use crate::record::stream::Stream;
 use crate::record::syslog::{self, ToSyslog, listens};
-use crate::record::writer::Queue;
+use crate::record::writer::{LostLines, Queue};
 
 /// How long the end of the process waits for a log that does not take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -58,6 +58,12 @@ pub struct Logging {
 }
 
 impl Logging {
+    /// How many lines it does not take.
+    #[must_use]
+    pub fn lost(&self) -> LostLines {
+        self.queue.lost()
+    }
+
     /// Has a log file opened again, for who moves log files away.
     pub fn reopen(&self) {
         self.queue.reopen();

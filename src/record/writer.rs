@@ -52,8 +52,23 @@ enum Message {
 pub struct Queue {
     messages: SyncSender<Message>,
     waiting: Arc<AtomicUsize>,
+    /// Those that the log does not say yet are missing.
     dropped: Arc<AtomicU64>,
     reopen: Arc<AtomicBool>,
+    /// All that were dropped or that the target did not take.
+    lost: LostLines,
+}
+
+/// How many lines the log did not take since it was set up.
+#[derive(Debug, Clone, Default)]
+pub struct LostLines(Arc<AtomicU64>);
+
+impl LostLines {
+    /// The number.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl std::fmt::Debug for Message {
@@ -69,17 +84,29 @@ impl Queue {
     /// When there can be no more threads.
     pub fn start(target: impl Target) -> io::Result<Self> {
         let (messages, taken) = sync_channel(LINES_AHEAD);
-        let queue =
-            Self { messages, waiting: Arc::default(), dropped: Arc::default(), reopen: Arc::default() };
+        let queue = Self {
+            messages,
+            waiting: Arc::default(),
+            dropped: Arc::default(),
+            reopen: Arc::default(),
+            lost: LostLines::default(),
+        };
         let writer = Writer {
             target,
             missing: 0,
             waiting: Arc::clone(&queue.waiting),
             dropped: Arc::clone(&queue.dropped),
             reopen: Arc::clone(&queue.reopen),
+            lost: queue.lost.clone(),
         };
         thread::Builder::new().name("log".into()).spawn(move || writer.run(&taken))?;
         Ok(queue)
+    }
+
+    /// How many lines it does not take.
+    #[must_use]
+    pub fn lost(&self) -> LostLines {
+        self.lost.clone()
     }
 
     /// Waits until all that was logged is written, but no longer than this.
@@ -107,6 +134,7 @@ impl Queue {
             self.waiting.fetch_add(line.len(), Ordering::Relaxed);
         } else {
             self.dropped.fetch_add(before + 1, Ordering::Relaxed);
+            self.lost.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -119,6 +147,7 @@ struct Writer<T> {
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     reopen: Arc<AtomicBool>,
+    lost: LostLines,
 }
 
 impl<T: Target> Writer<T> {
@@ -162,6 +191,7 @@ impl<T: Target> Writer<T> {
         // As long as not even that can be written, nothing can.
         if self.missing > 0 || self.target.write(level, line).is_err() {
             self.missing += 1;
+            self.lost.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 

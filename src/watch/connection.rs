@@ -31,6 +31,15 @@ pub enum Connection {
     },
 }
 
+/// How often there was another connection since the daemon started; for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reconnects {
+    /// How often there was one again after it was lost, be it of the same session or of a new one.
+    pub connections: u64,
+    /// How often a new session took the place of one that was over.
+    pub sessions: u64,
+}
+
 /// What keeps a session from being made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
@@ -51,6 +60,7 @@ pub struct Announcer {
     credentials: Option<PathBuf>,
     connection: watch::Sender<Connection>,
     trouble: watch::Sender<Option<String>>,
+    reconnects: watch::Sender<Reconnects>,
     /// The session of the last connection, zero before the first.
     session: i64,
     /// What was said since things were well. Of an ensemble whose servers each have a trouble of their own, each is
@@ -64,10 +74,11 @@ impl Announcer {
     pub fn new(
         ensemble: &Ensemble,
         connection: watch::Sender<Connection>,
+        reconnects: watch::Sender<Reconnects>,
         trouble: watch::Sender<Option<String>>,
     ) -> Self {
         let Ensemble { servers, credentials, tls: _ } = ensemble.clone();
-        Self { servers, credentials, connection, trouble, session: 0, said: BTreeSet::new() }
+        Self { servers, credentials, connection, reconnects, trouble, session: 0, said: BTreeSet::new() }
     }
 
     /// A session could not be made; it is tried again.
@@ -114,7 +125,13 @@ impl Announcer {
         let servers = &self.servers;
         match self.session {
             0 => tracing::info!("connected to ZooKeeper at '{servers}', session {session:#x}"),
-            _ => tracing::info!("connected to ZooKeeper again, with a new session, {session:#x}"),
+            _ => {
+                tracing::info!("connected to ZooKeeper again, with a new session, {session:#x}");
+                self.reconnects.send_modify(|reconnects| {
+                    reconnects.connections += 1;
+                    reconnects.sessions += 1;
+                });
+            }
         }
         self.session = session;
         self.well();
@@ -136,6 +153,7 @@ impl Announcer {
         if !self.is_connected() {
             tracing::info!("connected to ZooKeeper again, session {:#x} lived on", self.session);
             self.well();
+            self.reconnects.send_modify(|reconnects| reconnects.connections += 1);
             let session = self.session;
             self.connection.send_replace(Connection::Connected { since: Timestamp::now(), session });
         }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reconnects};
 use super::ensemble::Ensemble;
 use super::follow::{Following, follow};
 use super::seen::Sight;
@@ -42,6 +42,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Reports {
     connection: watch::Sender<Connection>,
+    reconnects: watch::Sender<Reconnects>,
     looked: watch::Sender<Looked>,
     trouble: watch::Sender<Option<String>>,
 }
@@ -62,6 +63,8 @@ pub enum Ask {
 pub struct Readings {
     /// The connection with ZooKeeper.
     pub connection: watch::Receiver<Connection>,
+    /// How often there was another one.
+    pub reconnects: watch::Receiver<Reconnects>,
     /// How far the first looks have come.
     pub looked: watch::Receiver<Looked>,
     /// What keeps a session from being made, as it was found last; `None` while there is one, or was not tried.
@@ -72,11 +75,16 @@ pub struct Readings {
 #[must_use]
 pub fn reports() -> (Reports, Readings) {
     let (connection, connection_reading) = watch::channel(Connection::Connecting { since: Timestamp::now() });
+    let (reconnects, reconnects_reading) = watch::channel(Reconnects::default());
     let (looked, looked_reading) = watch::channel(Looked::default());
     let (trouble, trouble_reading) = watch::channel(None);
-    let readings =
-        Readings { connection: connection_reading, looked: looked_reading, trouble: trouble_reading };
-    (Reports { connection, looked, trouble }, readings)
+    let readings = Readings {
+        connection: connection_reading,
+        reconnects: reconnects_reading,
+        looked: looked_reading,
+        trouble: trouble_reading,
+    };
+    (Reports { connection, reconnects, looked, trouble }, readings)
 }
 
 /// Watches what the changes say, until `shutdown` or until nobody takes the notices any more, and closes
@@ -156,6 +164,7 @@ impl Hub {
             sessions: session,
             connection: reports.connection,
             trouble: reports.trouble,
+            reconnects: reports.reconnects,
             dead: dead_out,
             paths: paths_out,
         };

@@ -31,6 +31,7 @@ mod inherit;
 mod loading;
 mod log_file;
 mod log_sockets;
+mod metrics;
 mod minder;
 mod network;
 mod outage;
