@@ -3,7 +3,9 @@
 mod lock;
 mod run_dir;
 mod state_dir;
+mod systemd;
 mod telling;
+mod watchdog;
 
 use std::io;
 use std::path::PathBuf;
@@ -16,27 +18,30 @@ use nix::unistd::Gid;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::run_dir::RunDir;
 pub use self::state_dir::StateDir;
+use self::systemd::{keep_current, reload_when_asked, tell_systemd};
 use self::telling::{Problems, tell_connection, tell_news};
-use crate::config::loader::{self, ReloadRequest};
+use self::watchdog::Watchdog;
+use crate::config::loader;
 use crate::config::settings::Settings;
 use crate::control;
 use crate::control::desk::{About, Desk, Wrong};
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
-use crate::record::writer::LostLines;
+use crate::record::log::Logging;
 use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
-use crate::watch::hub::{self, Readings};
+use crate::watch::hub;
+use crate::watch::update::Beat;
 
 /// How often the config folder is looked at for what inotify cannot see, such as a change on another
 /// machine of a shared file system.
@@ -44,9 +49,6 @@ const SLOW_RESCAN: Duration = Duration::from_secs(60);
 
 /// How often a znode is looked at that may not be read.
 const DENIED: Duration = Duration::from_secs(60);
-
-/// How long readiness waits for ZooKeeper.
-const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 
 /// How many messages may wait between two of the pieces.
 const AHEAD: usize = 64;
@@ -88,8 +90,8 @@ pub enum DaemonError {
     PartEnded(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The folders are held until then. `group` is whose members may
-/// use the control socket, too; `lost_lines` is what the log did not take.
+/// Runs until SIGTERM or SIGINT; at SIGHUP, rescans and has a log file opened again. The folders are held until then.
+/// `group` is whose members may use the control socket, too.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
@@ -97,7 +99,7 @@ pub async fn run(
     settings: Settings,
     held: (RunDir, StateDir),
     group: Option<Gid>,
-    lost_lines: LostLines,
+    log: &Logging,
 ) -> Result<(), DaemonError> {
     let _held = held;
     let daemon = &settings.daemon;
@@ -166,11 +168,14 @@ pub async fn run(
     parts.add_passing(tell_news(news, teller.clone()));
     parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));
+    let waits = minders.waits();
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
-    let inlets = Inlets { happenings, tidings, requests: asked };
+    let (beats_in, beats) = watch::channel(Beat::default());
+    let inlets = Inlets { happenings, tidings, requests: asked, beats: beats_in };
     let history = History::new(daemon.state_dir.clone());
     parts.add("journal", journal::keep(inlets, ledger, history, kept_in));
+    let mut watchdog = Watchdog::new(sd_notify::watchdog_enabled(), hub_asks_in.clone(), beats, waits);
     let desk = Desk {
         about: About {
             host: daemon.hostname.clone(),
@@ -186,7 +191,7 @@ pub async fn run(
         records,
         last_fire: Arc::default(),
         scrape: Arc::new(Semaphore::new(1)),
-        lost_lines,
+        lost_lines: log.lost(),
     };
     // What it is for is done without them as well.
     let metrics = settings.metrics.listen.and_then(|address| {
@@ -196,7 +201,11 @@ pub async fn run(
     });
     let control = control::server::start(&daemon.run_dir, group, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
-    parts.add_passing(announce_readiness(readings, stop.clone()));
+    let (ready_in, ready) = watch::channel(false);
+    let servers = settings.zookeeper.servers.clone();
+    parts.add_passing(keep_current(servers, readings, ready_in, stop.clone()));
+    let rescan = Arc::new(Notify::new());
+    parts.add_passing(reload_when_asked(Arc::clone(&rescan), requests, ready, stop.clone()));
 
     loop {
         tokio::select! {
@@ -205,7 +214,13 @@ pub async fn run(
                     info!("stopping: {name}");
                     break;
                 }
-                Asked::Reload => reload(&requests).await,
+                Asked::Reload => {
+                    log.reopen();
+                    rescan.notify_one();
+                }
+            },
+            is_alive = watchdog.turn() => if is_alive {
+                tell_systemd(&[NotifyState::Watchdog]);
             },
             Some(ended) = parts.ended() => {
                 stop.cancel();
@@ -215,10 +230,16 @@ pub async fn run(
     }
     tell_systemd(&[NotifyState::Stopping]);
     stop.cancel();
-    drop(requests);
-    tokio::select! {
-        () = parts.all_ended() => {}
-        name = signals.next_stop() => warn!("stopping at once: {name} again"),
+    loop {
+        tokio::select! {
+            () = parts.all_ended() => break,
+            name = signals.next_stop() => {
+                warn!("stopping at once: {name} again");
+                break;
+            }
+            // How long a stop may take is another limit's to say: that of the runs that are waited for.
+            _ = watchdog.turn() => tell_systemd(&[NotifyState::Watchdog]),
+        }
     }
     for server in control.ok().into_iter().chain(metrics) {
         // It has been told to stop, and waits for nobody.
@@ -226,61 +247,6 @@ pub async fn run(
     }
     info!("stopped");
     Ok(())
-}
-
-async fn reload(requests: &mpsc::Sender<ReloadRequest>) {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell_systemd(&[NotifyState::Reloading, now]);
-    }
-    let (reply, answer) = oneshot::channel();
-    if requests.send(ReloadRequest { reply }).await.is_ok()
-        && let Ok(summary) = answer.await
-    {
-        info!(
-            watches = summary.watches,
-            files = summary.files,
-            added = summary.added.len(),
-            redefined = summary.redefined.len(),
-            removed = summary.removed.len(),
-            problems = summary.problems.len(),
-            "reloaded"
-        );
-    }
-    tell_systemd(&[NotifyState::Ready]);
-}
-
-/// Says that the daemon is ready once all that it watches was looked at, and at the latest when that has taken
-/// too long: a daemon that waits for its ensemble is a running one.
-async fn announce_readiness(mut readings: Readings, stop: CancellationToken) {
-    let looked = tokio::select! {
-        () = stop.cancelled() => return,
-        looked = all_looked_at(&mut readings) => looked,
-        () = tokio::time::sleep(READY_AT_THE_LATEST) => {
-            let status = "waiting for ZooKeeper";
-            info!("ready: {status}");
-            tell_systemd(&[NotifyState::Ready, NotifyState::Status(status)]);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                looked = all_looked_at(&mut readings) => looked,
-            }
-        }
-    };
-    let Some(total) = looked else { return };
-    let status = format!("watching {total} {}", if total == 1 { "znode" } else { "znodes" });
-    info!("ready: {status}");
-    tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
-}
-
-/// How many znodes are watched, once each was looked at; `None` when that will not be.
-async fn all_looked_at(readings: &mut Readings) -> Option<usize> {
-    readings.looked.wait_for(|looked| looked.is_complete()).await.ok().map(|looked| looked.total)
-}
-
-/// Says something to systemd, if it is there.
-fn tell_systemd(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!("cannot notify systemd: {error}");
-    }
 }
 
 /// What a signal asks for.

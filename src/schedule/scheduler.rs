@@ -286,6 +286,7 @@ impl Scheduler {
                 self.hear_fire(&name, fire, update, now);
                 name
             }
+            Notice::Beat(beat) => return self.orders.push_back(Order::Beat(beat)),
             Notice::Unwatched(name) => {
                 if let Some(entry) = self.watches.get_mut(&name) {
                     entry.end(now);
