@@ -13,6 +13,7 @@ pub mod journal;
 pub mod minders;
 pub mod process;
 pub mod proxy;
+pub mod terminal;
 pub mod watch_file;
 pub mod zookeeper;
 
@@ -23,6 +24,7 @@ pub use folder::Folder;
 pub use gate::Gate;
 pub use journal::Journal;
 pub use proxy::Proxy;
+pub use terminal::Terminal;
 pub use watch_file::WatchFile;
 pub use zookeeper::eventually::{DEADLINE, eventually};
 pub use zookeeper::{Server, shared, shared_chroot};
