@@ -293,7 +293,10 @@ fn events_are_lines_in_the_words_of_the_log() {
     let mut lines: Vec<&str> = text.lines().collect();
     let words = |line: &str| {
         let words = line.split_once(' ').expect("a time and more").1;
-        Regex::new("[0-9a-f]{13}|(pid|lasted|after)=\\S+").expect("a pattern").replace_all(words, "").into_owned()
+        Regex::new("[0-9a-f]{13}|(pid|lasted|after)=\\S+")
+            .expect("a pattern")
+            .replace_all(words, "")
+            .into_owned()
     };
     lines.sort_by_key(|line| words(line));
     let sorted = Output { stdout: (lines.join("\n") + "\n").into_bytes(), ..output };
@@ -371,4 +374,21 @@ fn ctrl_c_ends_the_waiting_and_not_the_run() {
     gate.open();
     journal.expect(&["to the end"]);
     daemon.wait_for_log("outcome=exited(0)");
+}
+
+#[test]
+fn output_of_which_only_the_last_is_kept_is_said_to_be_so_and_not_among_it() {
+    let (folder, zookeeper) = (Folder::new(), shared_chroot("session-truncated"));
+    Client::connect(&zookeeper).create("/a", "1");
+    let watch = WatchFile::watch("/a", "seq 100000").key("name", "\"a\"").key("output", "\"log\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    daemon.wait_for_log("outcome=exited(0)");
+    let output = ask(&daemon, &["log", "a"]);
+    let said = String::from_utf8(output.stderr).expect("text");
+    let bytes = output.stdout.len();
+    assert!(
+        said.starts_with("twitcher: of what run ") && said.ends_with(&format!(": {bytes} bytes\n")),
+        "{said}"
+    );
+    assert!(output.stdout.ends_with(b"\n100000\n") && bytes <= 64 << 10, "{bytes}");
 }
