@@ -4,6 +4,7 @@
 //! Started with `make demo`. It needs the program itself in the folder that cargo built both in. Everything
 //! it makes is in a temporary folder, and gone when it ends, whether that is asked for or a step failed.
 
+// The tests' own, of which the demo needs a part: hence `dead_code`.
 #[allow(dead_code)]
 #[path = "../tests/harness/minders.rs"]
 mod minders;

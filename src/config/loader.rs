@@ -23,7 +23,7 @@ use super::spec::WatchName;
 use super::watch_table::Defaults;
 use debounce::Debounce;
 use eyes::{Seen, Sight, What};
-use rescan::{Looked, Reach, State};
+use rescan::{Look, Looked, Reach, State};
 
 /// Who asks for a look, or for the first one, waits this long at most for files that are being written: what
 /// was copied just before may not have been seen to be closed.
@@ -280,14 +280,16 @@ impl Loader {
         }
         self.give_up_waiting();
         let Some(mut state) = self.state.take() else { return Summary::default() };
-        let lost = std::mem::take(&mut self.lost);
         let touched = std::mem::take(&mut self.touched);
-        let reach = if everything { Reach::Everything } else { Reach::Paths(touched) };
-        let overflow = self.sight.take_overflow();
-        let unfinished = self.unfinished.clone();
-        let waits = self.told_by.is_some_and(|by| Instant::now() < by);
+        let look = Look {
+            reach: if everything { Reach::Everything } else { Reach::Paths(touched) },
+            gone: std::mem::take(&mut self.lost),
+            overflow: self.sight.take_overflow(),
+            unfinished: self.unfinished.clone(),
+            waits: self.told_by.is_some_and(|by| Instant::now() < by),
+        };
         let looked = tokio::task::spawn_blocking(move || {
-            let looked = state.look(&reach, &lost, overflow, &unfinished, waits);
+            let looked = state.look(&look);
             (state, looked)
         });
         // The thread is not started once the runtime is going down.

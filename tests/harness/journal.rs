@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::{DEADLINE, eventually};
 
+const OVERLAP: &str = "overlap";
+
 /// Every write of a line is one `write(2)` to a file opened with `O_APPEND`, so that lines never mix.
 pub struct Journal {
     path: PathBuf,
@@ -27,6 +29,20 @@ impl Journal {
     /// A shell command that appends this text, in which the shell expands what is in double quotes.
     pub fn append(&self, text: &str) -> String {
         format!("echo \"{text}\" >> {}", self.path.display())
+    }
+
+    /// Shell commands that append this text, and `overlap` where others do so at the same time. While they do, there is
+    /// a folder at `lock`.
+    pub fn append_alone(&self, text: &str, lock: &Path) -> String {
+        let lock = lock.display();
+        let overlap = self.append(OVERLAP);
+        format!("mkdir {lock} || {overlap}\n{}\nrmdir {lock}", self.append(text))
+    }
+
+    /// That no two appended at the same time what was to be appended alone.
+    #[track_caller]
+    pub fn expect_no_overlap(&self) {
+        assert!(!self.lines().contains(&OVERLAP.into()), "{:#?}", self.lines());
     }
 
     /// What was written so far, without a line that is being written.

@@ -135,12 +135,7 @@ fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
     let client = Client::connect(&zookeeper);
     client.create("/value", "0");
     let (runs, lock) = (Journal::new(&folder, "runs"), folder.join("lock"));
-    let command = [
-        format!("mkdir {} || {}", lock.display(), runs.append("overlap")),
-        runs.append("$(cat)"),
-        format!("rmdir {}", lock.display()),
-    ];
-    let watch = WatchFile::watch("/value", &command.join("\n"));
+    let watch = WatchFile::watch("/value", &runs.append_alone("$(cat)", &lock));
     let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
     runs.wait_for(1);
     for value in 1..=200 {
@@ -150,7 +145,7 @@ fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
         let lines = runs.lines();
         if lines.last().is_some_and(|line| line == "200") { Ok(lines) } else { Err(lines) }
     });
-    assert!(!lines.contains(&"overlap".into()), "{lines:#?}");
+    runs.expect_no_overlap();
     assert!(lines.is_sorted_by_key(|line| line.parse::<u32>().expect("a number")), "{lines:#?}");
 }
 

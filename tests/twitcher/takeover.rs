@@ -457,12 +457,7 @@ fn p2_a_daemon_that_is_killed_again_and_again_has_no_two_runs_at_once_and_runs_t
     let client = Client::connect(&zookeeper);
     client.create("/value", "0");
     let (runs, lock) = (Journal::new(&folder, "runs"), folder.join("lock"));
-    let command = [
-        format!("mkdir {} || {}", lock.display(), runs.append("overlap")),
-        runs.append("$(cat)"),
-        format!("rmdir {}", lock.display()),
-    ];
-    let watch = WatchFile::watch("/value", &command.join("\n"));
+    let watch = WatchFile::watch("/value", &runs.append_alone("$(cat)", &lock));
     let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
     for value in 1..=15 {
         let before = runs.lines().len();
@@ -480,7 +475,7 @@ fn p2_a_daemon_that_is_killed_again_and_again_has_no_two_runs_at_once_and_runs_t
         let lines = runs.lines();
         if lines.last().is_some_and(|line| line == "15") { Ok(()) } else { Err(lines) }
     });
-    assert!(!runs.lines().contains(&"overlap".into()), "{:#?}", runs.lines());
+    runs.expect_no_overlap();
 }
 
 #[test]

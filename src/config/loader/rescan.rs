@@ -45,6 +45,21 @@ pub(super) enum Reach {
     Paths(BTreeSet<PathBuf>),
 }
 
+/// One look, and what is known to it.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// What is looked at.
+    pub(super) reach: Reach,
+    /// Folders that went away since the last look.
+    pub(super) gone: BTreeSet<PathBuf>,
+    /// inotify has dropped events: no watch is relied on, and everything is looked at.
+    pub(super) overflow: bool,
+    /// Files that are being written; they are passed over.
+    pub(super) unfinished: Unfinished,
+    /// While there are such files, the look comes to nothing, and what it saw is part of what the next one comes to.
+    pub(super) waits: bool,
+}
+
 impl State {
     pub(super) fn new(options: &Options, sight: Sight) -> Self {
         Self {
@@ -61,20 +76,9 @@ impl State {
         &self.places
     }
 
-    /// Looks at what is in `reach`. `gone` are folders that went away since the last look; after an
-    /// `overflow` no watch is relied on, and everything is looked at. Files that are `unfinished` are passed over. While there are any, one that
-    /// `waits` comes to nothing, and what it saw is part of what the next one comes to. `None` only if there
-    /// is a bug: what was known stays, and the next look reads every file.
-    pub(super) fn look(
-        &mut self,
-        reach: &Reach,
-        gone: &BTreeSet<PathBuf>,
-        overflow: bool,
-        unfinished: &Unfinished,
-        waits: bool,
-    ) -> Option<Looked> {
-        let looked =
-            catch_unwind(AssertUnwindSafe(|| self.look_until_seen(reach, gone, overflow, unfinished, waits)));
+    /// Looks. `None` only if there is a bug: what was known stays, and the next look reads every file.
+    pub(super) fn look(&mut self, look: &Look) -> Option<Looked> {
+        let looked = catch_unwind(AssertUnwindSafe(|| self.look_until_seen(look)));
         if looked.is_err() {
             self.folder.forget();
             error!("a bug stopped the reading of the config folder; the watches stay as they are");
@@ -82,19 +86,9 @@ impl State {
         looked.ok()
     }
 
-    fn look_until_seen(
-        &mut self,
-        reach: &Reach,
-        gone: &BTreeSet<PathBuf>,
-        overflow: bool,
-        unfinished: &Unfinished,
-        waits: bool,
-    ) -> Looked {
-        let unread = match self.glance(reach, overflow, unfinished) {
-            Some(unread) => unread,
-            None => self.look_at_everything(gone, overflow, unfinished),
-        };
-        if waits && !unread.is_empty() {
+    fn look_until_seen(&mut self, look: &Look) -> Looked {
+        let unread = self.glance(look).unwrap_or_else(|| self.look_at_everything(look));
+        if look.waits && !unread.is_empty() {
             return Looked { reload: None, unread };
         }
         let (changes, problems) = self.catalog.settle();
@@ -103,32 +97,27 @@ impl State {
     }
 
     /// Looks at what there were events about, if that is all there is to look at. Returns what is unread.
-    fn glance(&mut self, reach: &Reach, overflow: bool, unfinished: &Unfinished) -> Option<Vec<Unread>> {
-        let Reach::Paths(paths) = reach else { return None };
-        if overflow || !self.all_seen {
+    fn glance(&mut self, look: &Look) -> Option<Vec<Unread>> {
+        let Reach::Paths(paths) = &look.reach else { return None };
+        if look.overflow || !self.all_seen {
             return None;
         }
-        let mut glance = self.folder.glance(paths, unfinished)?;
+        let mut glance = self.folder.glance(paths, &look.unfinished)?;
         let unread = std::mem::take(&mut glance.unread);
         self.catalog.take_in_glance(glance);
         Some(unread)
     }
 
-    fn look_at_everything(
-        &mut self,
-        gone: &BTreeSet<PathBuf>,
-        overflow: bool,
-        unfinished: &Unfinished,
-    ) -> Vec<Unread> {
+    fn look_at_everything(&mut self, look: &Look) -> Vec<Unread> {
         self.all_seen = false;
         let (nothing, mut unread) = (BTreeSet::new(), Vec::new());
         for round in 0..MOST_ROUNDS {
-            let mut scan = self.folder.scan_finished(unfinished);
+            let mut scan = self.folder.scan_finished(&look.unfinished);
             unread = std::mem::take(&mut scan.unread);
             self.places = std::mem::take(&mut scan.places);
             self.catalog.take_in(scan);
             let first = round == 0;
-            let (gone, overflow) = if first { (gone, overflow) } else { (&nothing, false) };
+            let (gone, overflow) = if first { (&look.gone, look.overflow) } else { (&nothing, false) };
             // What was put into a folder before it was watched is found by looking once more.
             if !self.eyes.turn_to(&self.places, gone, overflow) {
                 self.all_seen = self.eyes.see(&self.places);
