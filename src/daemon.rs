@@ -13,7 +13,7 @@ use nix::sys::signal::SigSet;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -27,6 +27,7 @@ use crate::control::desk::{About, Desk};
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
+use crate::record::writer::LostLines;
 use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
@@ -76,11 +77,12 @@ pub enum DaemonError {
     PartEnded(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The run folder is held until then.
+/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The run folder is held until then. `lost_lines` is what the log
+/// did not take.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
-pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError> {
+pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) -> Result<(), DaemonError> {
     let daemon = &settings.daemon;
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
@@ -165,8 +167,15 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
         problems,
         records,
         last_fire: Arc::default(),
+        scrape: Arc::new(Semaphore::new(1)),
+        lost_lines,
     };
-    // What it is for is done without it as well.
+    // What it is for is done without them as well.
+    let metrics = settings.metrics.listen.and_then(|address| {
+        control::tcp::start(address, desk.clone(), stop.clone())
+            .inspect_err(|error| error!("cannot serve metrics at {address}: {error}"))
+            .ok()
+    });
     let control = control::server::start(&daemon.run_dir, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
     parts.add_passing(announce_readiness(readings, stop.clone()));
@@ -193,9 +202,9 @@ pub async fn run(settings: Settings, _run_dir: RunDir) -> Result<(), DaemonError
         () = parts.all_ended() => {}
         name = signals.next_stop() => warn!("stopping at once: {name} again"),
     }
-    if let Ok(control) = control {
+    for server in control.ok().into_iter().chain(metrics) {
         // It has been told to stop, and waits for nobody.
-        let _ = control.join();
+        let _ = server.join();
     }
     info!("stopped");
     Ok(())

@@ -103,7 +103,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let logging = record::log::set_up(&settings.log)?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ran = runtime.block_on(daemon::run(settings, run_dir));
+    let ran = runtime.block_on(daemon::run(settings, run_dir, logging.lost()));
     // Whoever is still being looked up in a directory that does not answer is not waited for.
     runtime.shutdown_background();
     if let Some((_, path)) = &pidfile {

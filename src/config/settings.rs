@@ -8,6 +8,7 @@ mod file;
 mod log;
 mod servers;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub daemon: Daemon,
     /// `[log]`.
     pub log: Log,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[defaults]`: what watches take that don't say otherwise.
     pub defaults: Defaults,
 }
@@ -82,6 +85,13 @@ pub struct Log {
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
+}
+
+/// Who else is told how the daemon does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where metrics are served over TCP, without a password; `None`: only at the control socket.
+    pub listen: Option<SocketAddr>,
 }
 
 /// What flags and environment variables say. Relative paths are taken from the current directory.
@@ -179,6 +189,7 @@ impl Settings {
                 level: overrides.log_level.or(file.log_level).unwrap_or_else(|| "info".into()),
                 format: file.log_format.unwrap_or(LogFormat::Text),
             },
+            metrics: Metrics { listen: file.metrics_listen },
             defaults: file.defaults,
         })
     }

@@ -121,6 +121,20 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Running,
+        Self::Stopped,
+        Self::Paused,
+        Self::Waiting,
+        Self::Disabled,
+        Self::Unreadable,
+        Self::Disconnected,
+        Self::Missing,
+        Self::Unknown,
+        Self::Watching,
+    ];
+
     /// The word for it, as in JSON.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -225,6 +239,12 @@ impl Problem {
     #[must_use]
     pub fn new(status: u16, title: &str, detail: impl Into<String>) -> Self {
         Self { status, title: title.to_owned(), detail: detail.into() }
+    }
+
+    /// There is nothing at this path.
+    #[must_use]
+    pub fn no_resource(path: &str) -> Self {
+        Self::new(404, "no such resource", format!("there is nothing at {path}"))
     }
 
     /// There is no watch of this name.

@@ -1,21 +1,26 @@
 //! Asks the parts of the daemon that know, and puts together what they answer.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::api::{
     ConnectionState, FileProblem, Fired, FiredRun, Killed, Problem, Reloaded, Runs, Status, Steered, Watch,
     ZooKeeper,
 };
 use super::describe::{Now, describe};
+use super::scrape::{self, Scene, WatchScene};
 use crate::config::loader::ReloadRequest;
 use crate::config::problem::Problem as ConfigProblem;
 use crate::config::spec::WatchName;
-use crate::record::reader::Reader;
+use crate::record::metrics::exposition::Exposition;
+use crate::record::metrics::process;
+use crate::record::reader::{LastRuns, Reader};
+use crate::record::writer::LostLines;
 use crate::schedule::ask::{Ask, Awaited, NotRun, Stand};
 use crate::schedule::order::{Outcome, RunId};
 use crate::schedule::step::Gate;
@@ -54,6 +59,10 @@ pub struct Desk {
     pub records: Reader,
     /// The number of the last run that somebody wanted.
     pub last_fire: Arc<AtomicU64>,
+    /// Who asks for metrics has to hold it: whoever asks, and however often, the parts answer one at a time.
+    pub scrape: Arc<Semaphore>,
+    /// How many lines the log did not take.
+    pub lost_lines: LostLines,
 }
 
 impl Desk {
@@ -91,20 +100,53 @@ impl Desk {
     /// # Errors
     /// When the daemon is stopping.
     pub async fn watches(&self) -> Result<Vec<Watch>, Problem> {
+        Ok(self.scenes().await?.into_iter().map(|one| one.watch).collect())
+    }
+
+    /// How the daemon does, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn metrics(&self) -> Result<String, Problem> {
+        let _turn = self.scrape.acquire().await.map_err(|_| stopping())?;
+        let watches = self.scenes().await?;
+        let updates = self.ask(&self.scheduler, Ask::Tally).await?;
+        let runs = self.records.metrics().await.ok_or_else(stopping)?;
+        let broken: HashSet<_> = self.problems.borrow().iter().map(|problem| problem.file.clone()).collect();
+        let scene = Scene {
+            release: env!("CARGO_PKG_VERSION"),
+            is_connected: matches!(*self.readings.connection.borrow(), Connection::Connected { .. }),
+            reconnects: *self.readings.reconnects.borrow(),
+            broken_files: broken.len(),
+            loads: self.readings.looked.borrow().batches,
+            watches,
+            updates,
+            runs,
+            lost_lines: self.lost_lines.count(),
+        };
+        let mut exposition = Exposition::default();
+        scrape::describe(&scene, &mut exposition);
+        process::add(&mut exposition, scrape::seconds(self.about.started));
+        Ok(exposition.finish())
+    }
+
+    async fn scenes(&self) -> Result<Vec<WatchScene>, Problem> {
         let stands = self.ask(&self.scheduler, Ask::Watches).await?;
         let mut znodes = self.ask(&self.hub, hub::Ask::Znodes).await?;
         let mut last = self.records.last_runs().await;
         let (connection, now) = (*self.readings.connection.borrow(), Now::read());
-        let mut watches: Vec<Watch> = stands
+        let mut watches: Vec<WatchScene> = stands
             .iter()
             .filter_map(|stand: &Stand| {
                 let znode = znodes.remove(&stand.name).unwrap_or(ZnodeState::Unknown);
-                let last = last.remove(&stand.name).and_then(|runs| runs.ended);
-                let last = last.map(Arc::unwrap_or_clone);
-                Some(describe(stand, stand.spec.as_deref()?, znode, connection, last, now))
+                let LastRuns { ended, tally: runs, running: _ } =
+                    last.remove(&stand.name).unwrap_or_default();
+                let last = ended.map(Arc::unwrap_or_clone);
+                let watch = describe(stand, stand.spec.as_deref()?, znode, connection, last, now);
+                Some(WatchScene { watch, updates: stand.updates, runs })
             })
             .collect();
-        watches.sort_by(|one, other| one.name.cmp(&other.name));
+        watches.sort_by(|one, other| one.watch.name.cmp(&other.watch.name));
         Ok(watches)
     }
 

@@ -3,14 +3,17 @@
 //!
 //! `api` has the types of the bodies, `route` says which request is about what, `describe` puts into words how a
 //! watch stands; `desk` asks the parts, `server` speaks HTTP on a thread of its own, so that whoever uses the
-//! socket, however much, takes no time from what the daemon is for; `client` is the other end.
+//! socket, however much, takes no time from what the daemon is for; `client` is the other end. `scrape` makes metrics
+//! of what the parts answer, which `tcp` serves to Prometheus as well.
 
 pub mod api;
 pub mod client;
 pub mod describe;
 pub mod desk;
 pub mod route;
+pub mod scrape;
 pub mod server;
 mod socket;
+pub mod tcp;
 
 pub use self::socket::NAME;

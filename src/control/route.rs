@@ -13,6 +13,8 @@ pub enum Route {
     Live,
     /// `GET /readyz`: whether all that it watches was looked at.
     Ready,
+    /// `GET /metrics`: in Prometheus' text format.
+    Metrics,
     /// `GET /v1/status`.
     Status,
     /// `GET /v1/watches`.
@@ -70,6 +72,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Pro
     let (allowed, route) = match *parts.as_slice() {
         ["livez"] => ("GET", Route::Live),
         ["readyz"] => ("GET", Route::Ready),
+        ["metrics"] => ("GET", Route::Metrics),
         ["v1", "status"] => ("GET", Route::Status),
         ["v1", "watches"] => ("GET", Route::Watches),
         ["v1", "watches", name] => ("GET", Route::Watch(watch(name)?)),
@@ -103,7 +106,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Pro
             ("POST", Route::Kill { watch: watch(name)?, signal: sent.transpose()? })
         }
         ["v1", "reload"] => ("POST", Route::Reload),
-        _ => return Err(Problem::new(404, "no such resource", format!("there is nothing at {path}"))),
+        _ => return Err(Problem::no_resource(path)),
     };
     if method == allowed {
         return Ok(route);
@@ -123,6 +126,7 @@ mod tests {
     #[test]
     fn each_resource_has_its_path_and_its_method() {
         let get = |path| route("GET", path, None).unwrap();
+        assert_eq!(get("/metrics"), Route::Metrics);
         assert_eq!(get("/v1/status"), Route::Status);
         assert_eq!(get("/v1/watches/git.head/runs"), Route::Runs(name("git.head")));
         assert_eq!(get("/v1/runs/660d5fe5a3740/output"), Route::Output("660d5fe5a3740".parse().unwrap()));

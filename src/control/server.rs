@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
-use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +19,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ use super::desk::Desk;
 use super::route::{Route, route};
 use super::socket;
 use crate::record::events::{Event, EventId, Told};
+use crate::record::metrics::exposition;
 
 /// How many connections there may be at once. More are let in as others go.
 const CONNECTIONS: usize = 256;
@@ -45,6 +46,24 @@ const MOST_BODY: u64 = 64 << 10;
 /// has gone.
 const STILL_THERE: Duration = Duration::from_secs(15);
 
+/// How long one who is not known may take from the connection to the last of the answer.
+const STRANGER: Duration = Duration::from_secs(30);
+
+/// What is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// Everything, to those who may use the socket.
+    Everything,
+    /// What only tells how the daemon does, to whoever asks, one request to a connection.
+    Readings,
+}
+
+impl Offer {
+    fn has(self, route: &Route) -> bool {
+        self == Self::Everything || matches!(route, Route::Metrics | Route::Live | Route::Ready)
+    }
+}
+
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// Serves until `stop`, on a thread of its own. The socket is there when this returns.
@@ -57,28 +76,42 @@ pub fn start(run_dir: &Path, desk: Desk, stop: CancellationToken) -> io::Result<
     thread::Builder::new().name("control".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(serve(listener, desk, stop)),
+            Ok(runtime) => runtime.block_on(async {
+                let listener = match UnixListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(error) => return warn!("cannot serve the control socket: {error}"),
+                };
+                let accept = async || {
+                    let (stream, _) = listener.accept().await?;
+                    Ok(socket::may_use(&stream).then_some(stream))
+                };
+                serve(accept, desk, Offer::Everything, stop).await;
+            }),
             Err(error) => warn!("cannot serve the control socket: {error}"),
         }
         let _ = std::fs::remove_file(socket);
     })
 }
 
-async fn serve(listener: StdListener, desk: Desk, stop: CancellationToken) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return warn!("cannot serve the control socket: {error}"),
-    };
+/// Serves an offer to those who are let in, until `stop`. Of who connects `accept` gives the stream, or `None` where
+/// nobody is to be listened to.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    accept: impl AsyncFn() -> io::Result<Option<S>>,
+    desk: Desk,
+    offer: Offer,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (listener.accept().await, place)
+            (accept().await, place)
         };
         let (stream, place) = tokio::select! {
             () = stop.cancelled() => return,
             (accepted, place) = accepted => match accepted {
-                Ok((stream, _)) => (stream, place),
+                Ok(Some(stream)) => (stream, place),
+                Ok(None) => continue,
                 Err(error) => {
                     // Such as too many open files, which passes.
                     debug!("cannot accept a connection: {error}");
@@ -87,34 +120,41 @@ async fn serve(listener: StdListener, desk: Desk, stop: CancellationToken) {
                 }
             },
         };
-        if !socket::may_use(&stream) {
-            continue;
-        }
         let (desk, stop) = (desk.clone(), stop.clone());
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                () = converse(stream, desk) => {}
+                () = converse(stream, desk, offer) => {}
                 () = stop.cancelled() => {}
             }
         });
     }
 }
 
-async fn converse(stream: UnixStream, desk: Desk) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Desk, offer: Offer) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(32 << 10);
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, &desk).await) });
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-        debug!("a connection to the control socket ended: {error}");
+    http.keep_alive(offer == Offer::Everything);
+    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, &desk, offer).await) });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let ended = match offer {
+        Offer::Everything => connection.await,
+        // Else who asks and never reads would keep a place for ever.
+        Offer::Readings => timeout(STRANGER, connection).await.unwrap_or(Ok(())),
+    };
+    if let Err(error) = ended {
+        debug!("a connection of a client ended: {error}");
     }
 }
 
-async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
+async fn answer(request: Request<Incoming>, desk: &Desk, offer: Offer) -> Answer {
     let (head, body) = request.into_parts();
     let answered = async {
         read_to_the_end(body).await?;
         let route = route(head.method.as_str(), head.uri.path(), head.uri.query())?;
+        if !offer.has(&route) {
+            return Err(Problem::no_resource(head.uri.path()));
+        }
         perform(route, desk).await
     };
     answered.await.unwrap_or_else(|problem| refuse(&problem))
@@ -146,6 +186,7 @@ async fn perform(route: Route, desk: &Desk) -> Result<Answer, Problem> {
         Route::Live => Ok(text("alive\n")),
         Route::Ready if desk.is_ready() => Ok(text("ready\n")),
         Route::Ready => Err(Problem::new(503, "not ready", "not all that is watched was looked at")),
+        Route::Metrics => Ok(bytes(desk.metrics().await?.into(), exposition::CONTENT_TYPE)),
         Route::Status => json(&desk.status().await?),
         Route::Watches => json(&desk.watches().await?),
         Route::Watch(name) => json(&desk.watch(&name).await?),
@@ -249,4 +290,56 @@ fn refuse(problem: &Problem) -> Answer {
     let mut answer = bytes(text.into(), "application/problem+json");
     *answer.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::sync::watch;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::control::desk::About;
+    use crate::record::reader::reader;
+    use crate::record::writer::LostLines;
+    use crate::watch::hub::reports;
+
+    /// One whose parts are gone: health is told all the same.
+    fn desk() -> Desk {
+        let (host, servers, started) = (String::new(), String::new(), jiff::Timestamp::UNIX_EPOCH);
+        Desk {
+            about: About { host, servers, started },
+            hub: mpsc::channel(1).0,
+            scheduler: mpsc::channel(1).0,
+            loader: mpsc::channel(1).0,
+            readings: reports().1,
+            problems: watch::channel(Vec::new()).1,
+            records: reader().0,
+            last_fire: Arc::default(),
+            scrape: Arc::new(Semaphore::new(1)),
+            lost_lines: LostLines::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_does_not_read_its_answer_is_let_go() {
+        let (mut client, served) = duplex(64);
+        let began = Instant::now();
+        let conversation = tokio::spawn(converse(served, desk(), Offer::Readings));
+        client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        conversation.await.unwrap();
+        assert_eq!(began.elapsed(), STRANGER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_has_one_answer_to_a_connection() {
+        let (mut client, served) = duplex(64);
+        let conversation = tokio::spawn(converse(served, desk(), Offer::Readings));
+        client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nalive\n"), "{answer}");
+        conversation.await.unwrap();
+    }
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::record::events::{Events, Tidings, What};
 use crate::record::history::{History, Question};
 use crate::record::ledger::{Ledger, Line, Writer};
+use crate::record::metrics::Metrics;
 use crate::record::reader::Request;
 use crate::record::run_log::log;
 use crate::record::run_record::timestamp;
@@ -65,6 +66,7 @@ struct Journal {
     history: History,
     events: Events,
     runs: Runs,
+    metrics: Metrics,
     /// The runs that have ended, and how many have yet to take note of it for good.
     owed: HashMap<RunId, usize>,
     kept: mpsc::UnboundedSender<RunId>,
@@ -77,6 +79,7 @@ impl Journal {
             history,
             events: Events::new(SystemTime::now()),
             runs: Runs::default(),
+            metrics: Metrics::default(),
             owed: HashMap::new(),
             kept,
         }
@@ -88,7 +91,8 @@ impl Journal {
 
     fn note(&mut self, happening: Happening, now: SystemTime) {
         match happening {
-            Happening::Started { run, about, pid } => {
+            Happening::Started { run, about, pid, after } => {
+                self.metrics.begin(about.attempt, after);
                 self.ledger.begin(&about.watch, &about.znode, &about.version);
                 if let Some(run) = self.runs.begin(run, &about, Some(pid), Some(timestamp(now))) {
                     self.events.tell(What::RunStarted { run }, now);
@@ -102,6 +106,7 @@ impl Journal {
             }
             Happening::Output { run, watch, lines, dropped } => {
                 self.runs.print(run, &lines, dropped);
+                self.metrics.lines_dropped += dropped.lines;
                 if let Ok(watch) = watch.as_str().try_into() {
                     self.events.tell_output(run, &watch, &lines, dropped, now);
                 }
@@ -112,6 +117,7 @@ impl Journal {
                 }
             }
             Happening::Ended { end, about, pid, started, output } => {
+                self.metrics.end(&end.outcome, end.lasted);
                 let left = Left { pid, started: started.map(timestamp), output };
                 let (record, output) = self.runs.end(&end, &about, left, timestamp(now));
                 self.events.tell(What::RunEnded { run: Arc::clone(&record) }, now);
@@ -150,6 +156,10 @@ impl Journal {
             Request::Runs(watch, reply) => {
                 let running = self.runs.running(&watch);
                 self.history.ask(Question::Runs { watch, running, reply });
+            }
+            Request::Metrics(reply) => {
+                let running = self.runs.count_running();
+                drop(reply.send(Metrics { running, ..self.metrics.clone() }));
             }
             Request::LastRuns(reply) => drop(reply.send(self.runs.last())),
             Request::Output(run, reply) => {
@@ -205,7 +215,8 @@ mod tests {
         }
 
         async fn start(&self, run: u64) {
-            let happening = Happening::Started { run: RunId::from_u64(run), about: about(), pid: 17 };
+            let happening =
+                Happening::Started { run: RunId::from_u64(run), about: about(), pid: 17, after: None };
             self.happenings.send(happening).await.unwrap();
         }
 

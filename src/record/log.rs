@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::settings::{Log, LogFormat, LogTarget};
 use crate::record::line::Lines;
-use crate::record::writer::Queue;
+use crate::record::writer::{LostLines, Queue};
 
 /// How long the end of the process waits for a log that does not take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -53,6 +53,14 @@ pub struct Logging {
     /// Whether it goes to stderr, in one way or another.
     pub is_stderr: bool,
     queue: Queue,
+}
+
+impl Logging {
+    /// How many lines it does not take.
+    #[must_use]
+    pub fn lost(&self) -> LostLines {
+        self.queue.lost()
+    }
 }
 
 impl Drop for Logging {

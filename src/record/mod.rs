@@ -1,5 +1,5 @@
-//! What is kept of what happened: the log, the ledger of what was applied, the history of what ran, and the
-//! events. Decides nothing.
+//! What is kept of what happened: the log, the ledger of what was applied, the history of what ran, the events,
+//! and what is counted for metrics. Decides nothing.
 
 pub mod events;
 pub mod history;
@@ -7,6 +7,7 @@ pub mod journal;
 pub mod ledger;
 mod line;
 pub mod log;
+pub mod metrics;
 pub mod reader;
 mod run_log;
 pub mod run_record;

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::spec::WatchName;
 use crate::record::events::{EventId, Following, Subscription};
 use crate::record::history::Output;
+use crate::record::metrics::{Metrics, Outcomes};
 use crate::record::run_record::RunRecord;
 use crate::schedule::order::RunId;
 
@@ -22,6 +24,28 @@ pub struct LastRuns {
     pub running: Vec<Arc<RunRecord>>,
     /// The one that has ended last.
     pub ended: Option<Arc<RunRecord>>,
+    /// What is counted of those that have ended.
+    pub tally: Tally,
+}
+
+/// What is counted of the runs of a watch that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tally {
+    /// How they ended, since the daemon started.
+    pub outcomes: Outcomes,
+    /// When the last ended that ended well; under an earlier daemon only where none came after it.
+    pub last_success: Option<Timestamp>,
+    /// When the last ended that did not.
+    pub last_failure: Option<Timestamp>,
+}
+
+impl Tally {
+    /// Takes note of when a run ended. Runs beside each other may be told of in another order.
+    pub fn date(&mut self, record: &RunRecord) {
+        let Some(end) = &record.end else { return };
+        let last = if end.outcome.is_success() { &mut self.last_success } else { &mut self.last_failure };
+        *last = (*last).max(Some(end.at));
+    }
 }
 
 /// A question to the journal, with where its answer goes.
@@ -31,6 +55,8 @@ pub enum Request {
     Runs(WatchName, oneshot::Sender<Vec<RunRecord>>),
     /// See [`Reader::last_runs`].
     LastRuns(oneshot::Sender<HashMap<WatchName, LastRuns>>),
+    /// See [`Reader::metrics`].
+    Metrics(oneshot::Sender<Metrics>),
     /// See [`Reader::follow_output`].
     Output(RunId, oneshot::Sender<(oneshot::Receiver<Option<Output>>, Subscription)>),
     /// See [`Reader::follow`].
@@ -62,6 +88,11 @@ impl Reader {
     /// From memory: shortly after the start of the daemon, what an earlier one has left may not be among it.
     pub async fn last_runs(&self) -> HashMap<WatchName, LastRuns> {
         self.ask(Request::LastRuns).await.unwrap_or_default()
+    }
+
+    /// What is counted of runs; `None` when the daemon stops.
+    pub async fn metrics(&self) -> Option<Metrics> {
+        self.ask(Request::Metrics).await
     }
 
     /// What a run has printed last; `None` where there is no such run, or its output is no longer kept.

@@ -15,7 +15,7 @@ const LINES_AT_ONCE: usize = 64;
 /// Logs what has happened to a run.
 pub async fn log(happening: &Happening) {
     match happening {
-        Happening::Started { run, about, pid } => {
+        Happening::Started { run, about, pid, after: _ } => {
             let About { watch, znode: _, event, version, attempt } = about;
             let zxid = format_args!("{:#x}", version.mzxid);
             info!(%watch, %run, pid, %event, zxid, attempt, "run started");

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::config::spec::WatchName;
 use crate::record::history::{LastEnded, OUTPUT_BYTES, Output};
-use crate::record::reader::LastRuns;
+use crate::record::reader::{LastRuns, Tally};
 use crate::record::run_record::{RunEnd, RunRecord};
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, RunId};
@@ -22,7 +22,23 @@ const MOST_WATCHES: usize = 50_000;
 #[derive(Debug, Default)]
 pub struct Runs {
     running: BTreeMap<RunId, Running>,
-    ended: HashMap<WatchName, Arc<RunRecord>>,
+    ended: HashMap<WatchName, Past>,
+}
+
+/// What is known of the runs of a watch that have ended.
+#[derive(Debug)]
+struct Past {
+    last: Arc<RunRecord>,
+    tally: Tally,
+}
+
+impl Past {
+    /// The last run is all that is known, since an earlier daemon has counted the others.
+    fn left(last: Arc<RunRecord>) -> Self {
+        let mut tally = Tally::default();
+        tally.date(&last);
+        Self { last, tally }
+    }
 }
 
 #[derive(Debug)]
@@ -99,7 +115,10 @@ impl Runs {
             output_truncated: is_truncated,
         });
         let record = Arc::new(record);
-        self.ended.insert(end.watch.clone(), Arc::clone(&record));
+        let past = self.ended.entry(end.watch.clone()).or_insert_with(|| Past::left(Arc::clone(&record)));
+        past.last = Arc::clone(&record);
+        past.tally.outcomes.add(&end.outcome);
+        past.tally.date(&record);
         self.forget_beyond(MOST_WATCHES);
         (record, output)
     }
@@ -108,19 +127,25 @@ impl Runs {
         if self.ended.len() <= most {
             return;
         }
-        let mut runs: Vec<RunId> = self.ended.values().map(|record| record.run).collect();
+        let mut runs: Vec<RunId> = self.ended.values().map(|past| past.last.run).collect();
         runs.sort_unstable();
         // Somewhat more than has to be, so as not to sort them each time.
         let since = runs[runs.len() - most / 8 * 7];
-        self.ended.retain(|_, record| record.run >= since);
+        self.ended.retain(|_, past| past.last.run >= since);
     }
 
     /// Takes note of what an earlier daemon has left, where nothing is known that came after it.
     pub fn find(&mut self, found: LastEnded) {
         for (watch, record) in found {
-            self.ended.entry(watch).or_insert_with(|| Arc::new(record));
+            self.ended.entry(watch).or_insert_with(|| Past::left(Arc::new(record)));
         }
         self.forget_beyond(MOST_WATCHES);
+    }
+
+    /// How many go on.
+    #[must_use]
+    pub fn count_running(&self) -> usize {
+        self.running.len()
     }
 
     /// Those of a watch that go on.
@@ -133,8 +158,9 @@ impl Runs {
     /// What goes on, and what has ended last.
     #[must_use]
     pub fn last(&self) -> HashMap<WatchName, LastRuns> {
-        let ended = self.ended.iter().map(|(watch, record)| {
-            (watch.clone(), LastRuns { running: Vec::new(), ended: Some(Arc::clone(record)) })
+        let ended = self.ended.iter().map(|(watch, Past { last, tally })| {
+            let ended = Some(Arc::clone(last));
+            (watch.clone(), LastRuns { running: Vec::new(), ended, tally: *tally })
         });
         let mut last: HashMap<WatchName, LastRuns> = ended.collect();
         for Running { record, .. } in self.running.values().rev() {
@@ -249,11 +275,27 @@ mod tests {
         runs.find(found.into());
         let last = runs.last();
         let of = |name: &str| {
-            let LastRuns { running, ended } = &last[&name.try_into().unwrap()];
+            let LastRuns { running, ended, tally: _ } = &last[&name.try_into().unwrap()];
             let running: Vec<u64> = running.iter().map(|record| record.run.as_u64()).collect();
             (running, ended.as_ref().map(|record| record.run.as_u64()))
         };
         assert_eq!((of("a"), of("b")), ((vec![4, 3], Some(1)), (vec![], Some(2))));
+    }
+
+    #[test]
+    fn of_each_watch_is_counted_how_its_runs_ended_and_known_when_the_last_were_well_and_not() {
+        let mut runs = Runs::default();
+        let name: WatchName = "a".try_into().unwrap();
+        runs.find([(name.clone(), ended("a", 5_000_000, Outcome::Exited(0)))].into());
+        let of = |runs: &Runs| runs.last()[&name].tally;
+        assert_eq!((of(&runs).last_success, of(&runs).last_failure), (Some(at(5)), None));
+        end(&mut runs, "a", 7, Duration::from_secs(1), Left { started: Some(at(50)), ..nothing() });
+        end(&mut runs, "a", 8, Duration::from_secs(1), Left { started: Some(at(40)), ..nothing() });
+        assert_eq!((of(&runs).last_success, of(&runs).last_failure), (Some(at(5)), Some(at(51))));
+        assert_eq!(
+            of(&runs).outcomes.iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>(),
+            [("lost", 2)]
+        );
     }
 
     #[test]

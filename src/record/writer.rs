@@ -34,7 +34,22 @@ enum Message {
 pub struct Queue {
     messages: SyncSender<Message>,
     waiting: Arc<AtomicUsize>,
+    /// Those that the log does not say yet are missing.
     dropped: Arc<AtomicU64>,
+    /// All that were dropped.
+    lost: LostLines,
+}
+
+/// How many lines the log did not take since it was set up.
+#[derive(Debug, Clone, Default)]
+pub struct LostLines(Arc<AtomicU64>);
+
+impl LostLines {
+    /// The number.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl std::fmt::Debug for Message {
@@ -50,8 +65,12 @@ impl Queue {
     /// When there can be no more threads.
     pub fn start(target: BoxMakeWriter, most: LevelFilter) -> io::Result<Self> {
         let (messages, taken) = sync_channel(LINES_AHEAD);
-        let queue =
-            Self { messages, waiting: Arc::new(AtomicUsize::new(0)), dropped: Arc::new(AtomicU64::new(0)) };
+        let queue = Self {
+            messages,
+            waiting: Arc::new(AtomicUsize::new(0)),
+            dropped: Arc::new(AtomicU64::new(0)),
+            lost: LostLines::default(),
+        };
         // The target may want to know the level of a line, which only an event can tell it.
         let lines = tracing_subscriber::fmt()
             .with_max_level(most)
@@ -69,6 +88,12 @@ impl Queue {
         Ok(queue)
     }
 
+    /// How many lines are dropped.
+    #[must_use]
+    pub fn lost(&self) -> LostLines {
+        self.lost.clone()
+    }
+
     /// Waits until all that was logged is written, but no longer than this.
     pub fn flush(&self, at_most: Duration) {
         let (done, told) = sync_channel(1);
@@ -84,6 +109,7 @@ impl Queue {
             self.waiting.fetch_add(line.len(), Ordering::Relaxed);
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.lost.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of runs, for those who keep a record of it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -18,6 +18,8 @@ pub enum Happening {
         about: About,
         /// Of its main process.
         pid: i32,
+        /// From when the scheduler was told of the update to now; `None` where an earlier daemon was.
+        after: Option<Duration>,
     },
     /// It goes on since before the daemon started.
     Adopted {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -72,7 +72,16 @@ struct Known {
     about: About,
     pid: Option<i32>,
     /// What was ordered; `None`: an earlier daemon has ordered it.
-    ordered: Option<(Box<Start>, Bytes)>,
+    ordered: Option<Ordered>,
+}
+
+/// What a minder was told to start.
+#[derive(Debug)]
+struct Ordered {
+    start: Box<Start>,
+    contents: Bytes,
+    /// When the scheduler was told of the update.
+    seen: StdInstant,
 }
 
 /// A run that was ordered.
@@ -81,6 +90,7 @@ struct Wanted {
     run: RunId,
     spec: Arc<WatchSpec>,
     update: Update,
+    seen: StdInstant,
     attempt: u32,
 }
 
@@ -91,6 +101,7 @@ struct Prepared {
     about: About,
     watch: WatchName,
     contents: Bytes,
+    seen: StdInstant,
     /// Or why it cannot be.
     start: Result<Box<Start>, String>,
 }
@@ -320,8 +331,8 @@ impl Minders {
 
     async fn take(&mut self, order: Order, outlets: &Outlets) {
         match order {
-            Order::Start { run, spec, update, attempt } => {
-                let start = Wanted { run, spec, update, attempt };
+            Order::Start { run, spec, update, seen, attempt } => {
+                let start = Wanted { run, spec, update, seen, attempt };
                 if let Some(line) = self.to_prepare.get_mut(&start.spec.name) {
                     line.push_back(start);
                 } else if start.spec.uid.is_none() && start.spec.gid.is_none() {
@@ -355,11 +366,12 @@ impl Minders {
     }
 
     async fn start_run(&mut self, prepared: Prepared, outlets: &Outlets) {
-        let Prepared { run, about, watch, contents, start } = prepared;
+        let Prepared { run, about, watch, contents, seen, start } = prepared;
         let sent = match start {
             Ok(start) => {
                 let contents = if start.stdin { contents } else { Bytes::new() };
-                self.order(start, contents, about.clone()).await.map_err(|error| error.to_string())
+                let ordered = Ordered { start, contents, seen };
+                self.order(ordered, about.clone()).await.map_err(|error| error.to_string())
             }
             Err(why) => Err(why),
         };
@@ -372,11 +384,11 @@ impl Minders {
         }
     }
 
-    async fn order(&mut self, start: Box<Start>, contents: Bytes, about: About) -> Result<(), DecodeError> {
-        let run = start.run;
-        let request = Request::Start(start.clone());
-        let ordered = Some((start, contents.clone()));
-        self.runs.insert(run, Known { link: Some(self.current), about, pid: None, ordered });
+    async fn order(&mut self, ordered: Ordered, about: About) -> Result<(), DecodeError> {
+        let run = ordered.start.run;
+        let (request, contents) = (Request::Start(ordered.start.clone()), ordered.contents.clone());
+        let known = Known { link: Some(self.current), about, pid: None, ordered: Some(ordered) };
+        self.runs.insert(run, known);
         match self.links.get(&self.current) {
             Some(link) => link.say(&request, &contents).await,
             // It is about to be heard that the minder is gone; what was not started goes to the next one.
@@ -388,7 +400,9 @@ impl Minders {
         let happening = match report {
             Report::Started { run, pid } => self.runs.get_mut(&run).map(|known| {
                 known.pid = Some(pid);
-                Happening::Started { run, about: known.about.clone(), pid }
+                let now = Instant::now().into_std();
+                let after = known.ordered.as_ref().map(|ordered| now.saturating_duration_since(ordered.seen));
+                Happening::Started { run, about: known.about.clone(), pid, after }
             }),
             Report::Stuck { run, watch } => Some(Happening::Stuck { run, watch }),
             Report::Adopted { runs } => return self.hear_adopted(link, runs, outlets).await,
@@ -497,9 +511,9 @@ impl Minders {
         for run in missing {
             let Some(known) = self.runs.remove(&run) else { continue };
             match known.ordered {
-                Some((start, contents)) => {
+                Some(ordered) => {
                     // It was not too long the first time.
-                    let _ = self.order(start, contents, known.about).await;
+                    let _ = self.order(ordered, known.about).await;
                 }
                 None => {
                     let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
@@ -515,11 +529,12 @@ impl Minders {
 
 impl Wanted {
     fn prepare(self, account: Result<Account, IdentityError>, lang: Option<&str>) -> Prepared {
-        let Self { run: id, spec, update, attempt } = self;
+        let Self { run: id, spec, update, seen, attempt } = self;
         let run = Run { id, spec: &spec, update: &update, attempt };
         let start =
             account.map(|account| Box::new(run.start(account, lang))).map_err(|error| error.to_string());
-        Prepared { run: id, about: run.about(), watch: spec.name.clone(), contents: update.contents, start }
+        let (about, watch) = (run.about(), spec.name.clone());
+        Prepared { run: id, about, watch, contents: update.contents, seen, start }
     }
 }
 

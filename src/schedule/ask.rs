@@ -15,6 +15,8 @@ use crate::watch::update::{FireId, Unfit};
 pub enum Ask {
     /// How each watch stands, by name.
     Watches(oneshot::Sender<Vec<Stand>>),
+    /// What became of updates since the daemon started.
+    Tally(oneshot::Sender<Tally>),
     /// The watch of this name runs nothing until it is resumed; `false`: there is none.
     Pause(WatchName, oneshot::Sender<bool>),
     /// It goes on after a pause, or after a failure has stopped it; `false`: there is none.
@@ -55,4 +57,18 @@ pub struct Stand {
     pub spec: Option<Arc<WatchSpec>>,
     /// What it does, and why not more.
     pub standing: Standing,
+    /// How many updates it was told of since it was added or the daemon started.
+    pub updates: u64,
+}
+
+/// What became of the updates of all watches, those among them that are no longer defined. What a first look shows
+/// is one only where it is to be run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many there were.
+    pub received: u64,
+    /// How many a newer one took the place of before they were run or tried again.
+    pub collapsed: u64,
+    /// How many came during a run of a DISCARD watch.
+    pub discarded: u64,
 }

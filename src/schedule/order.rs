@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,8 @@ pub enum Order {
         spec: Arc<WatchSpec>,
         /// What it is told.
         update: Update,
+        /// When the scheduler was told of the update.
+        seen: Instant,
         /// 1 for the first try of an update.
         attempt: u32,
     },

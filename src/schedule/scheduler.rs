@@ -10,7 +10,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::schedule::ask::{Ask, Awaited, NotRun, Stand};
+use crate::schedule::ask::{Ask, Awaited, NotRun, Stand, Tally};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
@@ -35,6 +35,7 @@ pub struct Scheduler {
     awaited: HashMap<FireId, Awaited>,
     /// Where what is decided is told. Nobody is waited for.
     news: Option<mpsc::Sender<News>>,
+    tally: Tally,
 }
 
 /// Something that was decided, for those who want to know.
@@ -79,6 +80,8 @@ struct Entry {
     given: Option<Applied>,
     /// Who waits for the end of a run.
     waiting: Vec<Waiting>,
+    /// How many updates it was told of.
+    updates: u64,
 }
 
 /// Somebody who waits for the end of a run.
@@ -128,6 +131,7 @@ impl Scheduler {
             orders: VecDeque::new(),
             awaited: HashMap::new(),
             news: None,
+            tally: Tally::default(),
         }
     }
 
@@ -310,6 +314,11 @@ impl Scheduler {
             | Decision::Retry { .. }
             | Decision::Stopped => return,
         };
+        if accepted != Err(Reason::OnLoad) {
+            entry.updates += 1;
+            self.tally.received += 1;
+            self.tally.discarded += u64::from(accepted == Err(Reason::Discarded));
+        }
         let mzxid = mzxid.unwrap_or_default();
         self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted });
     }
@@ -350,9 +359,11 @@ impl Scheduler {
                     name: name.clone(),
                     spec: entry.spec.clone(),
                     standing: entry.watch.standing(now),
+                    updates: entry.updates,
                 };
                 let _ = reply.send(self.watches.iter().map(stand).collect());
             }
+            Ask::Tally(reply) => drop(reply.send(self.tally)),
             Ask::Pause(name, reply) => {
                 let _ = reply.send(self.steer(&name, Input::Pause, "paused by hand", now));
             }
@@ -397,6 +408,7 @@ impl Scheduler {
     /// After each step of a watch: it is put in the line, or woken later, or forgotten, as it came to be.
     fn follow_up(&mut self, name: &WatchName, now: Instant) {
         let Some(entry) = self.watches.get_mut(name) else { return };
+        self.tally.collapsed += entry.watch.take_collapsed();
         if entry.watch.wants_place(now) {
             self.places.want(name);
         }
@@ -420,7 +432,9 @@ impl Scheduler {
             let Some(entry) = self.watches.get_mut(&name) else { continue };
             let Some(spec) = entry.spec.clone() else { continue };
             let run = self.ids.next(wall);
-            if let Decision::Start { number, update, attempt } = entry.watch.step(now, Input::Place(run)) {
+            if let Decision::Start { number, update, seen, attempt } =
+                entry.watch.step(now, Input::Place(run))
+            {
                 self.places.take();
                 let waiting =
                     entry.waiting.iter_mut().filter(|one| one.run.is_none() && one.number <= number);
@@ -428,7 +442,7 @@ impl Scheduler {
                 if let Some(applied) = self.applied.get_mut(&name) {
                     applied.begin(spec.znode.as_str(), &update.version);
                 }
-                self.orders.push_back(Order::Start { run, spec, update, attempt });
+                self.orders.push_back(Order::Start { run, spec, update, seen, attempt });
             }
             self.follow_up(&name, now);
         }
@@ -437,7 +451,7 @@ impl Scheduler {
 
 impl Entry {
     fn new() -> Self {
-        Self { watch: Watch::new(), spec: None, timer: None, given: None, waiting: Vec::new() }
+        Self { watch: Watch::new(), spec: None, timer: None, given: None, waiting: Vec::new(), updates: 0 }
     }
 
     /// A run has ended, and may be tried again.

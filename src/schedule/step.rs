@@ -51,6 +51,8 @@ pub struct Watch {
     last_start: Option<Instant>,
     /// The number of the last job.
     last_number: u64,
+    /// How many updates a newer one took the place of that nobody has taken note of yet.
+    collapsed: u64,
     state: State,
 }
 
@@ -133,6 +135,8 @@ pub enum Decision {
         number: u64,
         /// What it is told.
         update: Update,
+        /// When the watch was told of the update.
+        seen: Instant,
         /// Which attempt it is, from 1.
         attempt: u32,
     },
@@ -181,6 +185,7 @@ impl Watch {
             settling: None,
             last_start: None,
             last_number: 0,
+            collapsed: 0,
             state: State::Idle,
         }
     }
@@ -209,6 +214,13 @@ impl Watch {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.policy.is_none() && matches!(self.state, State::Idle)
+    }
+
+    /// How many updates a newer one took the place of since this was last asked, before they were run or tried
+    /// again.
+    #[must_use]
+    pub fn take_collapsed(&mut self) -> u64 {
+        std::mem::take(&mut self.collapsed)
     }
 
     /// Decides.
@@ -301,7 +313,7 @@ impl Watch {
             && let Some(settled) = self.settling.take()
         {
             let delay = self.policy.as_ref().map_or(Duration::ZERO, |policy| policy.pacing.splay);
-            let _ = self.enqueue(now, settled.update, delay);
+            let _ = self.enqueue(now, settled.update, settled.last, delay);
         }
     }
 
@@ -362,11 +374,12 @@ impl Watch {
         };
         if policy.pacing.settle.is_zero() {
             let delay = policy.pacing.splay;
-            let instead_of = self.enqueue(now, update, delay);
+            let instead_of = self.enqueue(now, update, now, delay);
             return Decision::Accepted { instead_of, notify };
         }
         let first = self.settling.as_ref().map_or(now, |settling| settling.first);
         let older = self.settling.replace(Settling { update, first, last: now });
+        self.collapsed += u64::from(older.is_some());
         Decision::Accepted { instead_of: older.map(|older| older.update.version.mzxid), notify }
     }
 
@@ -393,8 +406,8 @@ impl Watch {
         };
         self.seen = Some(update.version);
         // What settles is at most as new, and has its run by this.
-        self.settling = None;
-        let _ = self.enqueue(now, update, Duration::ZERO);
+        self.collapsed += u64::from(self.settling.take().is_some());
+        let _ = self.enqueue(now, update, now, Duration::ZERO);
         Decision::Fired { number: self.last_number, notify }
     }
 
@@ -415,11 +428,11 @@ impl Watch {
     }
 
     /// Puts an update in the line. Returns the zxid of one that waited and that it stands for too.
-    fn enqueue(&mut self, now: Instant, update: Update, delay: Duration) -> Option<i64> {
+    fn enqueue(&mut self, now: Instant, update: Update, seen: Instant, delay: Duration) -> Option<i64> {
         let policy = self.policy.as_ref()?;
         self.last_number += 1;
         let not_before = now + delay;
-        let mut job = Job { number: self.last_number, update, attempt: 1, not_before };
+        let mut job = Job { number: self.last_number, update, seen, attempt: 1, not_before };
         let (runs, mut waiting) = self.state.take();
         let is_full = match policy.run_mode {
             RunMode::Queue { .. } | RunMode::Discard => !waiting.is_empty(),
@@ -431,6 +444,7 @@ impl Watch {
         let mut instead_of = None;
         if is_full && let Some(older) = waiting.pop_back() {
             instead_of = Some(older.update.version.mzxid);
+            self.collapsed += 1;
             // Its delay is for the watch, not for each update: one that came often enough would never run.
             // A retry's delay is not, since it is not this update that failed.
             if older.attempt == 1 {
@@ -457,7 +471,9 @@ impl Watch {
         }
         self.state = State::of(runs, waiting);
         match job {
-            Some(Job { number, update, attempt, .. }) => Decision::Start { number, update, attempt },
+            Some(Job { number, update, seen, attempt, .. }) => {
+                Decision::Start { number, update, seen, attempt }
+            }
             None => Decision::Nothing,
         }
     }

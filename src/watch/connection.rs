@@ -30,6 +30,15 @@ pub enum Connection {
     },
 }
 
+/// How often there was another connection since the daemon started; for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reconnects {
+    /// How often there was one again after it was lost, be it of the same session or of a new one.
+    pub connections: u64,
+    /// How often a new session took the place of one that was over.
+    pub sessions: u64,
+}
+
 /// What keeps a session from being made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -49,6 +58,7 @@ pub struct Announcer {
     servers: String,
     credentials: Option<PathBuf>,
     connection: watch::Sender<Connection>,
+    reconnects: watch::Sender<Reconnects>,
     /// The session of the last connection, zero before the first.
     session: i64,
     /// What was said last, if things are not well.
@@ -58,9 +68,13 @@ pub struct Announcer {
 impl Announcer {
     /// Says nothing yet. `connection` should say `Connecting`.
     #[must_use]
-    pub fn new(ensemble: &Ensemble, connection: watch::Sender<Connection>) -> Self {
+    pub fn new(
+        ensemble: &Ensemble,
+        connection: watch::Sender<Connection>,
+        reconnects: watch::Sender<Reconnects>,
+    ) -> Self {
         let Ensemble { servers, credentials, tls: _ } = ensemble.clone();
-        Self { servers, credentials, connection, session: 0, said: None }
+        Self { servers, credentials, connection, reconnects, session: 0, said: None }
     }
 
     /// A session could not be made; it is tried again.
@@ -101,7 +115,13 @@ impl Announcer {
         let servers = &self.servers;
         match self.session {
             0 => tracing::info!("connected to ZooKeeper at '{servers}', session {session:#x}"),
-            _ => tracing::info!("connected to ZooKeeper again, with a new session, {session:#x}"),
+            _ => {
+                tracing::info!("connected to ZooKeeper again, with a new session, {session:#x}");
+                self.reconnects.send_modify(|reconnects| {
+                    reconnects.connections += 1;
+                    reconnects.sessions += 1;
+                });
+            }
         }
         self.session = session;
         self.said = None;
@@ -123,6 +143,7 @@ impl Announcer {
         if !self.is_connected() {
             tracing::info!("connected to ZooKeeper again, session {:#x} lived on", self.session);
             self.said = None;
+            self.reconnects.send_modify(|reconnects| reconnects.connections += 1);
             let session = self.session;
             self.connection.send_replace(Connection::Connected { since: Timestamp::now(), session });
         }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reconnects};
 use super::ensemble::Ensemble;
 use super::follow::{Following, follow};
 use super::seen::Sight;
@@ -42,6 +42,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Reports {
     connection: watch::Sender<Connection>,
+    reconnects: watch::Sender<Reconnects>,
     looked: watch::Sender<Looked>,
 }
 
@@ -59,6 +60,8 @@ pub enum Ask {
 pub struct Readings {
     /// The connection with ZooKeeper.
     pub connection: watch::Receiver<Connection>,
+    /// How often there was another one.
+    pub reconnects: watch::Receiver<Reconnects>,
     /// How far the first looks have come.
     pub looked: watch::Receiver<Looked>,
 }
@@ -67,8 +70,11 @@ pub struct Readings {
 #[must_use]
 pub fn reports() -> (Reports, Readings) {
     let (connection, connection_reading) = watch::channel(Connection::Connecting { since: Timestamp::now() });
+    let (reconnects, reconnects_reading) = watch::channel(Reconnects::default());
     let (looked, looked_reading) = watch::channel(Looked::default());
-    (Reports { connection, looked }, Readings { connection: connection_reading, looked: looked_reading })
+    let readings =
+        Readings { connection: connection_reading, reconnects: reconnects_reading, looked: looked_reading };
+    (Reports { connection, reconnects, looked }, readings)
 }
 
 /// Watches what the changes say, until `shutdown` or until nobody takes the notices any more, and closes
@@ -144,8 +150,13 @@ impl Hub {
         let (dead, dead_out) = watch::channel(0);
         let (paths, paths_out) = watch::channel(Paths::default());
         let stop_keeper = CancellationToken::new();
-        let ports =
-            Ports { sessions: session, connection: reports.connection, dead: dead_out, paths: paths_out };
+        let ports = Ports {
+            sessions: session,
+            connection: reports.connection,
+            reconnects: reports.reconnects,
+            dead: dead_out,
+            paths: paths_out,
+        };
         let hub = Self {
             subscriptions: Subscriptions::default(),
             followed: HashMap::new(),

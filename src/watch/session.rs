@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use zookeeper_client::{Client, Error, SessionState, StateWatcher};
 
 use super::backoff::{Backoff, random};
-use super::connection::{Announcer, Connection, Trouble};
+use super::connection::{Announcer, Connection, Reconnects, Trouble};
 use super::ensemble::{Ensemble, NotConnected};
 use super::subscriptions::Paths;
 
@@ -29,6 +29,8 @@ pub struct Ports {
     pub sessions: watch::Sender<Option<Session>>,
     /// How things stand.
     pub connection: watch::Sender<Connection>,
+    /// How often there was another connection.
+    pub reconnects: watch::Sender<Reconnects>,
     /// The number of the last session that was found dead by someone who used it.
     pub dead: watch::Receiver<u64>,
     /// What a connection that is made anew has to carry.
@@ -66,7 +68,7 @@ pub async fn keep(
     mut ports: Ports,
     shutdown: CancellationToken,
 ) {
-    let mut announcer = Announcer::new(&ensemble, ports.connection.clone());
+    let mut announcer = Announcer::new(&ensemble, ports.connection.clone(), ports.reconnects.clone());
     let mut failures = 0;
     let mut number = 0;
     loop {

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod journal;
 pub mod minders;
 pub mod process;
+pub mod promtool;
 pub mod proxy;
 pub mod terminal;
 pub mod watch_file;

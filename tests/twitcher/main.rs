@@ -29,6 +29,7 @@ mod hostile;
 mod import;
 mod inherit;
 mod loading;
+mod metrics;
 mod minder;
 mod network;
 mod outage;

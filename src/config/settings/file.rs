@@ -1,5 +1,6 @@
 //! The settings file: text in, what it says or all its problems out. Pure.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,11 +30,12 @@ pub(super) struct FileSettings {
     pub(super) log_target: Option<LogTarget>,
     pub(super) log_level: Option<String>,
     pub(super) log_format: Option<LogFormat>,
+    pub(super) metrics_listen: Option<SocketAddr>,
     pub(super) defaults: Defaults,
 }
 
-const SECTIONS: &[&str] = &["zookeeper", "daemon", "log", "defaults"];
-const SECTIONS_LATER: &[&str] = &["control", "metrics"];
+const SECTIONS: &[&str] = &["zookeeper", "daemon", "log", "metrics", "defaults"];
+const SECTIONS_LATER: &[&str] = &["control"];
 
 /// A section: its name and its keys.
 struct Section {
@@ -55,6 +57,7 @@ const DAEMON: Section = Section {
     read: FileSettings::daemon,
 };
 const LOG: Section = Section { name: "[log]", keys: &["target", "level", "format"], read: FileSettings::log };
+const METRICS: Section = Section { name: "[metrics]", keys: &["listen"], read: FileSettings::metrics };
 
 /// The keys of `tls`.
 const TLS: &[&str] = &["ca", "cert", "key"];
@@ -71,6 +74,7 @@ impl FileSettings {
                 ("zookeeper", Some(table)) => settings.section(&mut r, &ZOOKEEPER, table),
                 ("daemon", Some(table)) => settings.section(&mut r, &DAEMON, table),
                 ("log", Some(table)) => settings.section(&mut r, &LOG, table),
+                ("metrics", Some(table)) => settings.section(&mut r, &METRICS, table),
                 ("defaults", Some(table)) => settings.defaults = Defaults::from_table(&mut r, table),
                 (section, None) if SECTIONS.contains(&section) => r.wrong_type(section, value, "a table"),
                 (section, _) if SECTIONS_LATER.contains(&section) => {
@@ -81,7 +85,7 @@ impl FileSettings {
                     r.report_with_help(key.span(), message, "put it into a file below the config folder");
                 }
                 (key_name, None) => {
-                    let sections = [&ZOOKEEPER, &DAEMON, &LOG];
+                    let sections = [&ZOOKEEPER, &DAEMON, &LOG, &METRICS];
                     let message = format!("the key {key_name:?} stands outside of a table");
                     match sections.iter().find(|section| section.keys.contains(&key_name)) {
                         Some(section) => {
@@ -185,7 +189,22 @@ impl FileSettings {
             _ => self.log_format = r.word(key, value, log::FORMATS),
         }
     }
+
+    fn metrics(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {
+        let Some(text) = r.text(key, value) else { return };
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() > 0 => self.metrics_listen = Some(address),
+            Ok(_) => r.report_with_help(value.span(), "the port must be from 1 to 65535", ADDRESS),
+            Err(_) => {
+                r.report_with_help(value.span(), format!("{text:?} is not an address to listen on"), ADDRESS);
+            }
+        }
+    }
 }
+
+/// What an address looks like, for a `help:` line.
+const ADDRESS: &str =
+    "write an IP address and a port, such as \"127.0.0.1:9464\" or \"[::1]:9464\"; 0.0.0.0 is every address";
 
 fn tls(r: &mut Reader<'_>, value: &Value<'_>) -> Option<Tls> {
     let table = r.table("tls", value)?;

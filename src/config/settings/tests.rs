@@ -81,7 +81,9 @@ timeout = 'soon'
 splay = -1
 retry_delay = '2m'
 [metrics]
-listen = 'x'
+listen = 'localhost:9464'
+[control]
+group = 'x'
 ";
     snapbox::assert_data_eq!(
         problems(text),
@@ -132,9 +134,35 @@ t.toml:16:15: error: retry_delay is 2m, more than retry_max_delay, which is 1m u
  16 | retry_delay = '2m'
     |               ^^^^
 help: set retry_max_delay to 2m or more, or retry_delay to 1m or less
-t.toml:17:2: error: [metrics] is not supported by this version of twitcher
- 17 | [metrics]
+t.toml:18:10: error: "localhost:9464" is not an address to listen on
+ 18 | listen = 'localhost:9464'
+    |          ^^^^^^^^^^^^^^^^
+help: write an IP address and a port, such as "127.0.0.1:9464" or "[::1]:9464"; 0.0.0.0 is every address
+t.toml:19:2: error: [control] is not supported by this version of twitcher
+ 19 | [control]
     |  ^^^^^^^
+"#]]
+    );
+}
+
+#[test]
+fn metrics_are_served_over_tcp_only_where_an_address_is_given() {
+    assert_eq!(parse("[metrics]").unwrap().metrics.listen, None);
+    for address in ["127.0.0.1:9464", "[::1]:9464", "0.0.0.0:80"] {
+        let text = format!("[metrics]\nlisten = '{address}'");
+        assert_eq!(parse(&text).unwrap().metrics.listen, Some(address.parse().unwrap()));
+    }
+    snapbox::assert_data_eq!(
+        problems("[metrics]\nlisten = '127.0.0.1:0'\nport = 1"),
+        snapbox::str![[r#"
+t.toml:2:10: error: the port must be from 1 to 65535
+ 2 | listen = '127.0.0.1:0'
+   |          ^^^^^^^^^^^^^
+help: write an IP address and a port, such as "127.0.0.1:9464" or "[::1]:9464"; 0.0.0.0 is every address
+t.toml:3:1: error: unknown key "port" in [metrics]
+ 3 | port = 1
+   | ^^^^
+help: the keys are listen
 "#]]
     );
 }

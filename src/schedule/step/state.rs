@@ -20,6 +20,8 @@ pub(super) struct Job {
     /// Later updates have greater ones. The line is in this order.
     pub(super) number: u64,
     pub(super) update: Update,
+    /// When the watch was told of the update.
+    pub(super) seen: Instant,
     pub(super) attempt: u32,
     pub(super) not_before: Instant,
 }

@@ -23,6 +23,25 @@ fn ten_updates_during_a_queue_run_make_one_more_with_the_tenth() {
 }
 
 #[test]
+fn what_a_newer_update_takes_the_place_of_is_counted_once_wherever_it_waits() {
+    let settle = Policy { pacing: Pacing { settle: SECOND, ..Pacing::default() }, ..policy(queue()) };
+    for (policy, collapsed) in [
+        // The first runs, and of the others each but the last makes room.
+        (policy(queue()), 3),
+        (settle, 4),
+        (policy(RunMode::Discard), 0),
+        (policy(RunMode::Parallel { max: 1 }), 0),
+    ] {
+        let mut played = Played::new(policy);
+        for mzxid in 0..5 {
+            let _ = played.update(mzxid);
+        }
+        assert_eq!(played.watch.take_collapsed(), collapsed);
+        assert_eq!(played.watch.take_collapsed(), 0);
+    }
+}
+
+#[test]
 fn ten_updates_during_a_discard_run_make_none() {
     let mut played = Played::new(policy(RunMode::Discard));
     let _ = played.update(0);

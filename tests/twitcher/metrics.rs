@@ -1,0 +1,329 @@
+//! What Prometheus reads: what each metric says after what has happened, what is served over TCP, and what the README
+//! and the rules under `etc` say of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Output;
+
+use crate::harness::zookeeper::port::Port;
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, Proxy, Server, WatchFile, eventually, promtool,
+    shared_chroot,
+};
+
+/// An answer, or why there is none.
+fn ask(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
+    stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// What the control socket serves.
+fn scrape(daemon: &Daemon) -> io::Result<String> {
+    let answer = ask(UnixStream::connect(daemon.run_dir().join("control.sock"))?, "GET /metrics")?;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    Ok(body.to_owned())
+}
+
+/// The samples of a text, by name and labels as they are written.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').expect("a sample");
+            (name.to_owned(), value.parse().expect("a number"))
+        })
+        .collect()
+}
+
+/// Waits until each of these samples has this value. Returns all that there are then.
+#[track_caller]
+fn expect(daemon: &Daemon, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
+    eventually(DEADLINE, "metrics", || {
+        let found = samples(&scrape(daemon).map_err(|error| vec![error.to_string()])?);
+        let differ: Vec<String> = expected
+            .iter()
+            .filter(|(name, value)| found.get(*name) != Some(value))
+            .map(|(name, value)| format!("{name} is {:?} and not {value}", found.get(*name)))
+            .collect();
+        if differ.is_empty() { Ok(found) } else { Err(differ) }
+    })
+}
+
+#[track_caller]
+fn is_well(output: &Output, about: &str) {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    assert!(output.status.success(), "{}\n{about}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn what_becomes_of_updates_and_runs_is_counted_and_goes_with_the_watch() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("metrics");
+    let client = Client::connect(&zookeeper);
+    for znode in ["/queue", "/discard", "/fails", "/late", "/quiet"] {
+        client.create(znode, "0");
+    }
+    let (seen, gate) = (Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+    let waits = |znode: &str, name: &str| WatchFile::watch(znode, &gate.pass()).key("name", name);
+    let modes = waits("/queue", "'queue'").and("/discard", &gate.pass());
+    let modes = modes.key("name", "'discard'").key("run_mode", "'DISCARD'");
+    // They show that an update has come before the next one is made.
+    let modes = modes.and("/queue", &seen.append("x")).key("name", "'seen-queue'");
+    let modes = modes.key("run_mode", "'PARALLEL'").and("/discard", &seen.append("x"));
+    let modes = modes.key("name", "'seen-discard'").key("run_mode", "'PARALLEL'");
+    let ends = WatchFile::watch("/fails", "exit 3").key("name", "'fails'").key("retries", 1);
+    let ends = ends.key("retry_delay", "'10ms'").and("/late", "sleep 1000").key("name", "'late'");
+    let ends = ends.key("timeout", "'50ms'").and("/quiet", "true").key("name", "'quiet'");
+    let ends = ends.key("run_on_load", false).and("/quiet", "true").key("name", "'nobody'");
+    let ends = ends.key("uid", "'no-such-user'").and("/none", "true").key("name", "'none'");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("modes.toml", modes);
+    let daemon = daemon.watch("ends.toml", ends).start();
+    expect(&daemon, &[("twitcher_runs_in_progress", 2.0)]);
+    seen.wait_for(2);
+    for value in 1..=4 {
+        client.set("/queue", value.to_string());
+        client.set("/discard", value.to_string());
+        seen.wait_for(2 + 2 * value);
+    }
+
+    let failed = [
+        ("twitcher_watch_runs_total{watch=\"fails\",outcome=\"exited\"}", 2.0),
+        ("twitcher_watch_runs_total{watch=\"fails\",outcome=\"success\"}", 0.0),
+        ("twitcher_watch_runs_total{watch=\"late\",outcome=\"timed-out\"}", 1.0),
+        ("twitcher_watch_runs_total{watch=\"seen-queue\",outcome=\"success\"}", 5.0),
+        ("twitcher_runs_total{outcome=\"exited\"}", 2.0),
+        ("twitcher_runs_total{outcome=\"timed-out\"}", 1.0),
+        ("twitcher_runs_total{outcome=\"spawn-failed\"}", 1.0),
+        ("twitcher_runs_total{outcome=\"signaled\"}", 0.0),
+        ("twitcher_runs_total{outcome=\"success\"}", 10.0),
+        ("twitcher_runs_in_progress", 2.0),
+        ("twitcher_retries_total", 1.0),
+        ("twitcher_updates_waiting", 1.0),
+        // Of the four that came during the run, one waits.
+        ("twitcher_updates_collapsed_total", 3.0),
+        ("twitcher_updates_discarded_total", 4.0),
+        ("twitcher_watch_updates_total{watch=\"queue\"}", 5.0),
+        ("twitcher_watch_updates_total{watch=\"discard\"}", 5.0),
+        ("twitcher_watch_updates_total{watch=\"quiet\"}", 0.0),
+        // Five of each of the first four, and what was there for those that failed.
+        ("twitcher_updates_received_total", 23.0),
+        ("twitcher_watch_failing{watch=\"fails\"}", 1.0),
+        ("twitcher_watch_failing{watch=\"quiet\"}", 0.0),
+        ("twitcher_watches{state=\"running\"}", 2.0),
+        ("twitcher_watches{state=\"missing\"}", 1.0),
+        ("twitcher_watches{state=\"watching\"}", 6.0),
+        ("twitcher_zookeeper_connected", 1.0),
+        ("twitcher_config_errors", 0.0),
+        // What could not be started took no time, and a retry says nothing of how long an update waits.
+        ("twitcher_run_duration_seconds_count", 13.0),
+        ("twitcher_run_duration_seconds_bucket{le=\"+Inf\"}", 13.0),
+        ("twitcher_start_delay_seconds_count", 14.0),
+    ];
+    let found = expect(&daemon, &failed);
+    let before = found["twitcher_watch_last_failure_timestamp_seconds{watch=\"fails\"}"];
+    assert!(before > found["process_start_time_seconds"] - 1.0, "{found:#?}");
+    assert!(found["process_resident_memory_bytes"] > 1e6 && found["process_open_fds"] > 5.0, "{found:#?}");
+    assert!(!found.contains_key("twitcher_watch_last_success_timestamp_seconds{watch=\"fails\"}"));
+    // The run that waits started long after its update.
+    let sum = found["twitcher_start_delay_seconds_sum"];
+    gate.let_through(3);
+    let found = expect(
+        &daemon,
+        &[
+            ("twitcher_runs_total{outcome=\"success\"}", 13.0),
+            ("twitcher_runs_in_progress", 0.0),
+            ("twitcher_start_delay_seconds_count", 15.0),
+        ],
+    );
+    assert!(found["twitcher_start_delay_seconds_sum"] > sum);
+    assert!(found.contains_key("twitcher_watch_last_success_timestamp_seconds{watch=\"queue\"}"));
+
+    daemon.write_watch("ends.toml", "[[watch]]\nznode = 5\n");
+    let reloads = found["twitcher_config_reloads_total"];
+    expect(&daemon, &[("twitcher_config_errors", 1.0), ("twitcher_config_reloads_total", reloads + 1.0)]);
+    daemon.remove_watch("ends.toml");
+    let mended = [("twitcher_config_errors", 0.0), ("twitcher_config_reloads_total", reloads + 2.0)];
+    let found = expect(&daemon, &mended);
+    let left: BTreeSet<&str> = found.keys().filter_map(|name| name.split('"').nth(1)).collect();
+    for gone in ["fails", "late", "quiet", "nobody", "none"] {
+        assert!(!left.contains(gone), "{left:?}");
+    }
+    // What is counted of all watches does not fall.
+    assert_eq!(found["twitcher_runs_total{outcome=\"exited\"}"], 2.0);
+
+    let text = scrape(&daemon).expect("metrics");
+    fs::write(folder.join("metrics"), &text).expect("a file");
+    is_well(&promtool::check("metrics", &[], &folder.join("metrics")), &text);
+}
+
+#[test]
+fn a_connection_that_is_lost_and_a_session_that_expires_are_told() {
+    let server = Server::start();
+    let zookeeper = server.chroot("metrics");
+    let chroot = &zookeeper[server.address().len()..];
+    Client::connect(&zookeeper).create("/a", "0");
+    let proxy = Proxy::to(&server.address());
+    let folder = Folder::new();
+    let watch = WatchFile::watch("/a", "true").key("name", "'a'");
+    let daemon = Daemon::builder(&folder, &format!("{}{chroot}", proxy.address()));
+    let daemon = daemon.settings("[zookeeper]\nsession_timeout = '1s'\n").watch("a.toml", watch).start();
+    let counted = |connected: bool, reconnects: f64, renewals: f64| {
+        expect(
+            &daemon,
+            &[
+                ("twitcher_zookeeper_connected", f64::from(u8::from(connected))),
+                ("twitcher_watches{state=\"disconnected\"}", f64::from(u8::from(!connected))),
+                ("twitcher_zookeeper_reconnects_total", reconnects),
+                ("twitcher_zookeeper_session_renewals_total", renewals),
+            ],
+        )
+    };
+    counted(true, 0.0, 0.0);
+    proxy.cut();
+    counted(false, 0.0, 0.0);
+    server.wait_until_no_session_is_left();
+    proxy.heal();
+    counted(true, 1.0, 1.0);
+}
+
+/// A daemon that serves metrics over TCP at this address.
+fn serving(folder: &Folder, address: SocketAddr) -> Daemon {
+    let zookeeper = shared_chroot("metrics-tcp");
+    let watch = WatchFile::watch("/none", "true").key("name", "'a'");
+    let settings = format!("[metrics]\nlisten = '{address}'\n");
+    Daemon::builder(folder, &zookeeper).settings(&settings).watch("a.toml", watch).start()
+}
+
+fn get(address: SocketAddr, request: &str) -> io::Result<String> {
+    ask(TcpStream::connect(address)?, request)
+}
+
+#[test]
+fn over_tcp_there_are_metrics_and_health_and_nothing_else() {
+    let folder = Folder::new();
+    let port = Port::reserve();
+    let mut daemon = serving(&folder, port.address());
+    daemon.wait_for_log(&format!("metrics are at http://{}/metrics", port.address()));
+    daemon.wait_for_log("ready: ");
+    let status = |request: &str| {
+        let answer = get(port.address(), request).expect("an answer");
+        answer.split(' ').nth(1).expect("a status").to_owned()
+    };
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(status(&format!("GET {path}")), "200");
+        assert_eq!(status(&format!("POST {path}")), "405");
+    }
+    for request in [
+        "GET /",
+        "GET /v1/status",
+        "GET /v1/watches",
+        "GET /v1/watches/a",
+        "GET /v1/watches/a/runs",
+        "GET /v1/events?past",
+        "GET /v1/runs/1/output",
+        "GET /metrics/",
+        "GET //metrics",
+        "POST /v1/watches/a/fire",
+        "POST /v1/watches/a/pause",
+        "POST /v1/watches/a/kill",
+        "POST /v1/reload",
+    ] {
+        assert_eq!(status(request), "404", "{request}");
+    }
+    let text = get(port.address(), "GET /metrics").expect("metrics");
+    assert!(text.contains("\ntwitcher_watches{state=\"missing\"} 1\n"), "{text}");
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(get(port.address(), "GET /livez").is_err());
+}
+
+#[test]
+fn p5_p8_strangers_that_are_silent_slow_or_many_keep_neither_others_out_nor_the_daemon_from_its_work() {
+    let folder = Folder::new();
+    let port = Port::reserve();
+    let mut daemon = serving(&folder, port.address());
+    daemon.wait_for_log("metrics are at ");
+    // More than are let in at once.
+    let strangers: Vec<TcpStream> = (0..300)
+        .map(|number| {
+            let mut stream = TcpStream::connect(port.address()).expect("a connection");
+            let said: &[u8] = match number % 3 {
+                0 => b"",
+                1 => b"GET /metr",
+                _ => b"GET /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\nx",
+            };
+            let _ = stream.write_all(said);
+            stream
+        })
+        .collect();
+    // The control socket is another door.
+    assert!(samples(&scrape(&daemon).expect("metrics")).contains_key("twitcher_zookeeper_connected"));
+    // They are let go, and then somebody else is heard.
+    let answer = get(port.address(), "GET /livez").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    drop(strangers);
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn p8_a_port_that_is_taken_is_said_once_and_had_once_it_is_free() {
+    let folder = Folder::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address");
+    let mut daemon = serving(&folder, address);
+    daemon.wait_for_log(&format!("cannot serve metrics at {address}: Address already in use"));
+    daemon.wait_for_log("ready: ");
+    drop(taken);
+    daemon.wait_for_log(&format!("metrics are at http://{address}/metrics"));
+    assert_eq!(daemon.log().matches("cannot serve metrics").count(), 1);
+    assert!(daemon.is_running());
+}
+
+fn source(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_readme_has_a_row_for_each_metric_and_the_rules_go_by_metrics_that_there_are() {
+    let folder = Folder::new();
+    let daemon = Daemon::builder(&folder, &shared_chroot("metrics-documents")).start();
+    let text = eventually(DEADLINE, "metrics", || scrape(&daemon));
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let served: BTreeSet<(&str, &str)> = types.filter(|(name, _)| name.starts_with("twitcher_")).collect();
+    let readme = source("README.md");
+    let section = readme.split("\n## Metrics\n").nth(1).expect("a section").split("\n## ").next();
+    let rows = section.into_iter().flat_map(str::lines).filter(|line| line.starts_with("| `twitcher_"));
+    let listed: BTreeSet<(&str, &str)> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (cells[1].trim_matches('`').split('{').next().expect("a name"), cells[2])
+        })
+        .collect();
+    assert_eq!(listed, served);
+
+    let rules = source("etc/prometheus/twitcher.rules.yml");
+    let named: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "))
+        .map(|expression| expression.split(' ').next().expect("a metric"))
+        .collect();
+    assert!(named.len() > 2, "{named:?}");
+    for name in named {
+        assert!(served.iter().any(|(known, _)| *known == name), "no metric {name}");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/prometheus/twitcher.rules.yml");
+    is_well(&promtool::check("rules", &[path.as_os_str()], Path::new("/dev/null")), &rules);
+    let broken = folder.join("broken.yml");
+    fs::write(&broken, rules.replace("== 0", "=== 0")).expect("a file");
+    let refused = promtool::check("rules", &[OsStr::new(&broken)], Path::new("/dev/null"));
+    assert!(!refused.status.success(), "promtool takes anything");
+}
