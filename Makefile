@@ -11,7 +11,7 @@ help:
 	@echo 'make faults  servers, daemons and networks broken at random, two minutes or TWITCHER_FAULT_SECONDS'
 	@echo 'make lint    formatting and lints'
 	@echo 'make build   the program, optimised, as target/release/twitcher'
-	@echo 'make bench   what a child and ten thousand watches cost, beside what the same costs without a daemon'
+	@echo 'make bench   what a child, ten thousand watches and those who ask cost, beside the same without'
 	@echo 'make deps    installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
 
 # Not optimised: that builds in half the time, and what the demo waits for is git and the network.
@@ -34,7 +34,7 @@ build: deps
 	cargo build --release --locked
 
 bench: deps
-	cargo bench --locked --bench spawn --bench watches
+	cargo bench --locked --bench load --bench spawn --bench watches
 
 deps:
 	@.ci/dependencies

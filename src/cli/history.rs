@@ -6,8 +6,9 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::daemon::{AskError, DaemonArgs, watch_name};
-use super::people::{ago, outcome, took};
-use super::table::{size, table};
+use super::people::{ago, colour_of_outcome, full, outcome, took};
+use super::table::{paint, table};
+use super::terminal::Terminal;
 use crate::config::spec::WatchName;
 use crate::control::api::{Problem, Runs};
 use crate::control::client::{ClientError, Parts};
@@ -16,7 +17,8 @@ use crate::schedule::order::RunId;
 
 /// The last runs of a watch, newest first
 ///
-/// The last hundred are kept, also over a restart of the daemon.
+/// The last hundred are kept, also over a restart of the daemon. Times are in UTC, as in the log. The zxids of what
+/// they were given, and what they used, are in --json.
 #[derive(Debug, Clone, Args)]
 pub struct HistoryArgs {
     /// Which
@@ -48,20 +50,33 @@ pub async fn history(args: &HistoryArgs, mut out: impl Write) -> Result<u8, AskE
         writeln!(out)?;
         return Ok(0);
     }
+    if runs.runs.is_empty() {
+        writeln!(out, "'{}' has not run yet", args.watch)?;
+        return Ok(0);
+    }
     let now = Timestamp::now();
     let row = |run: &RunRecord| {
         vec![
             run.run.to_string(),
+            full(run.started),
             ago(run.started, now),
             run.end.as_ref().map_or_else(|| "-".to_owned(), |end| took(end.lasted_seconds)),
             run.event.to_string(),
-            format!("{:#x}", run.mzxid),
-            run.attempt.to_string(),
-            outcome(run),
+            match run.attempt {
+                1 => outcome(run),
+                attempt => format!("{}, attempt {attempt}", outcome(run)),
+            },
         ]
     };
-    let head = ["RUN", "STARTED", "TOOK", "EVENT", "ZXID", "ATTEMPT", "OUTCOME"];
-    write!(out, "{}", table(&head, runs.runs.iter().map(row).collect(), size().0))?;
+    let head = ["RUN", "STARTED", "AGO", "TOOK", "EVENT", "OUTCOME"];
+    let terminal = Terminal::of_stdout();
+    let width = terminal.map(|terminal| terminal.columns);
+    let text = table(&head, runs.runs.iter().map(row).collect(), width);
+    if terminal.is_some_and(|terminal| terminal.has_colours) {
+        write!(out, "{}", paint(&text, "OUTCOME", colour_of_outcome))?;
+    } else {
+        write!(out, "{text}")?;
+    }
     Ok(0)
 }
 
@@ -120,14 +135,18 @@ pub async fn log(args: &LogArgs, mut out: impl Write) -> Result<u8, AskError> {
         let detail = format!("'{}' has not run yet", args.watch);
         return Err(ClientError::Refused(Problem::new(404, "no run", detail)).into());
     };
-    if !runs.runs.iter().any(|known| known.run == run) {
+    let Some(known) = runs.runs.iter().find(|known| known.run == run) else {
         let detail = format!("run {run} is not one of '{}'", args.watch);
         return Err(ClientError::Refused(Problem::new(404, "no such run", detail)).into());
-    }
+    };
     if args.follow {
         return print(client.stream(&format!("/v1/runs/{run}/output?follow")).await?, out).await;
     }
     let output = client.bytes("GET", &format!("/v1/runs/{run}/output")).await?;
+    if known.end.as_ref().is_some_and(|end| end.output_truncated) {
+        // Not among what it has printed, which may be for a program.
+        eprintln!("twitcher: of what run {run} has printed, only the last is kept: {} bytes", output.len());
+    }
     if stdout().is_terminal() {
         out.write_all(harmless(&output).as_bytes())?;
     } else {

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod daemon;
+pub mod event_line;
 pub mod events;
 pub mod fire;
 pub mod get;
@@ -17,6 +18,7 @@ pub mod set;
 pub mod status;
 pub mod steer;
 pub mod table;
+pub mod terminal;
 pub mod zookeeper;
 
 use clap::{Parser, Subcommand};

@@ -35,7 +35,7 @@ pub enum ClientError {
     #[error("the socket {0} is not yours to use\nhelp: ask as root, or as the user that the daemon runs as")]
     NotAllowed(PathBuf),
     /// It does not answer.
-    #[error("the daemon at {socket} does not answer within {} s", ANSWER.as_secs())]
+    #[error("the daemon at {socket} does not answer within {} s\nhelp: its log may say why; one that is started again takes its runs over", ANSWER.as_secs())]
     Silent {
         /// The socket.
         socket: PathBuf,
@@ -115,7 +115,8 @@ impl Client {
         path: &str,
         mut hear: impl FnMut(Option<&str>, &str) -> io::Result<bool>,
     ) -> Result<(), ClientError> {
-        let mut body = self.send("GET", path).await?;
+        let began = timeout(ANSWER, self.send("GET", path)).await;
+        let mut body = began.map_err(|_| ClientError::Silent { socket: self.socket.clone() })??;
         let mut text = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame?;

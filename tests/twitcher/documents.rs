@@ -5,15 +5,18 @@ mod watches;
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use clap::{CommandFactory, Parser};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use twitcher::cli::Cli;
 use twitcher::config::keys;
 
-use crate::harness::{Folder, shared_chroot, twitcher};
+use crate::harness::{Client, Daemon, Folder, WatchFile, shared_chroot, twitcher};
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -157,6 +160,61 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     for call in calls {
         let words = ["twitcher"].into_iter().chain(call.split('\0'));
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// What is said first by something that does not end by itself; it is ended by a signal, as by Ctrl-C.
+fn two_lines(command: &mut Command) -> String {
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("a shell");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().take(2);
+    let lines: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("a child");
+    child.wait().expect("a child");
+    lines.join("\n")
+}
+
+#[test]
+fn the_readmes_requests_to_the_control_socket_do_what_it_says() {
+    let (folder, zookeeper) = (Folder::new(), shared_chroot("readme-socket"));
+    let client = Client::connect(&zookeeper);
+    for znode in ["/good", "/bad"] {
+        client.create(znode, "1");
+    }
+    let file = WatchFile::watch("/good", "true").key("name", "\"git-pull\"");
+    let file = file.and("/bad", "exit 3").key("name", "\"bad\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", file).start();
+    daemon.wait_for_log("outcome=exited(0)");
+    daemon.wait_for_log("outcome=exited(3)");
+    let readme = readme();
+    let blocks = blocks(section(&readme, "### The control socket"), "bash");
+    let examples: Vec<String> =
+        blocks.iter().flat_map(|block| block.split("\n\n").map(str::to_owned)).collect();
+    assert!(examples.len() > 4, "{examples:?}");
+    let socket = daemon.run_dir().join("control.sock").display().to_string();
+    for example in &examples {
+        assert!(example.contains("/run/twitcher/control.sock"), "{example}");
+        let text = example.replace("/run/twitcher/control.sock", &socket);
+        let mut command = Command::new("timeout");
+        command.args(["30", "/bin/sh", "-euc", &text]);
+        let said = if example.contains("/v1/events") {
+            two_lines(&mut command)
+        } else {
+            let output = command.output().expect("a shell");
+            taken(&output, example);
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let expected = [
+            ("/v1/status", "bad\n"),
+            ("/runs", "Z\t"),
+            ("/fire?wait", "true\n"),
+            ("/pause", "git-pull"),
+            ("/v1/events", "\"kind\":\"exited\""),
+            ("/readyz", ""),
+        ];
+        let (path, expected) =
+            expected.iter().find(|(path, _)| example.contains(path)).expect("a known path");
+        assert!(said.contains(expected), "{path}: {said:?} has no {expected:?}");
+        assert!(!said.contains("git-pull") || *path != "/v1/status", "it has not failed: {said}");
     }
 }
 
