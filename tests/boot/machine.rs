@@ -122,6 +122,13 @@ impl Machine {
         self.ask(&["systemctl", "show", "--property", name, "--value", "twitcher"])
     }
 
+    /// The command lines of its processes in which this word is.
+    pub fn processes(&self, word: &str) -> Vec<String> {
+        // Without a program that a small machine may not have.
+        let all = "for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline; echo; done 2>/dev/null; :";
+        self.order(&["sh", "-c", all]).lines().filter(|line| line.contains(word)).map(String::from).collect()
+    }
+
     /// Every path that is on the machine's disk, but for what changes by itself.
     pub fn paths(&self) -> BTreeSet<String> {
         let found =

@@ -13,10 +13,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use clap::CommandFactory;
 use harness::{Client, DEADLINE, Gate, Journal, Server, WatchFile, eventually};
 use machine::Machine;
+use twitcher::cli::Cli;
 use twitcher::control::api::Runs;
 
 /// Longer than the unit's watchdog waits, what systemd then grants a process to dump core, and the restart.
@@ -33,6 +36,7 @@ fn main() {
     let site = Site::new(server.address());
     let before = site.machine.paths();
     site.installs_and_starts_nothing(&package);
+    site.has_a_page_for_each_command();
     site.is_ready_when_it_is_started();
     let mut runs = 0;
     site.runs_what_is_poked(&mut runs);
@@ -120,6 +124,26 @@ impl Site {
         self.machine.order(&["systemd-analyze", "verify", "twitcher.service"]);
     }
 
+    fn has_a_page_for_each_command(&self) {
+        say("each command has a man page without mistakes, and bash completes them");
+        let commands = Cli::command();
+        let commands = commands.get_subcommands().filter(|command| !command.is_hide_set());
+        let pages = commands.map(|command| format!("man1/twitcher-{}.1", command.get_name()));
+        for page in
+            pages.chain(["man1/twitcher.1", "man5/twitcher.d.5", "man5/twitcher.toml.5"].map(String::from))
+        {
+            let path = self.machine.path(&format!("/usr/share/man/{page}.gz"));
+            let mistakes =
+                format!("set -o pipefail; zcat {} | groff -man -Kutf8 -Tutf8 -ww -z", path.display());
+            let read = Command::new("bash").args(["-c", &mistakes]).output().expect("bash");
+            let said = String::from_utf8_lossy(&read.stderr);
+            assert!(read.status.success() && said.is_empty(), "{page}: {said}");
+        }
+        let completion = "source /usr/share/bash-completion/completions/twitcher && complete -p twitcher";
+        let completed = self.machine.order(&["bash", "-c", completion]);
+        assert!(completed.contains("twitcher"), "{completed}");
+    }
+
     fn is_ready_when_it_is_started(&self) {
         say("started, it is ready, and says so");
         self.write(
@@ -187,11 +211,12 @@ impl Site {
         self.expect_lines(2 * *runs + 1);
         self.machine.order(&["systemctl", "stop", "twitcher"]);
         assert_eq!(self.machine.property("ActiveState"), "inactive");
-        assert_eq!(self.machine.ask(&["pgrep", "-fx", "twitcher run"]), "");
+        let daemons = self.machine.processes("twitcher run");
+        assert!(daemons.is_empty(), "{daemons:?}");
         self.gate.let_through(1);
         self.expect_run(runs, "stop");
         eventually(DEADLINE, "nothing of it that still runs", || {
-            let left = self.machine.ask(&["pgrep", "--list-full", "twitcher"]);
+            let left = self.machine.processes("twitcher");
             if left.is_empty() { Ok(()) } else { Err(left) }
         });
     }
