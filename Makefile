@@ -3,7 +3,7 @@
 # Where rustup puts it, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test faults test-boot lint build pages deb rpm bench deps
+.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench deps
 
 help:
 	@echo 'make demo       one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
@@ -11,6 +11,7 @@ help:
 	@echo 'make faults     servers, daemons and networks broken at random, two minutes or TWITCHER_FAULT_SECONDS'
 	@echo 'make test-boot  the package on a machine of its own, booted by systemd-nspawn (as root)'
 	@echo 'make lint       formatting and lints'
+	@echo 'make deny       licences and sources of what is depended on'
 	@echo 'make build      the program, optimised, as target/release/twitcher'
 	@echo 'make deb        a Debian package, in target/debian'
 	@echo 'make rpm        an RPM package, in target/generate-rpm'
@@ -38,6 +39,10 @@ test-boot: deb
 lint: deps
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+
+deny: deps
+	@.ci/dependencies deny
+	cargo deny --config .ci/deny.toml --log-level error check bans licenses sources
 
 build: deps
 	cargo build --release --locked
