@@ -1,6 +1,8 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
+mod lock;
 mod run_dir;
+mod state_dir;
 mod systemd;
 mod telling;
 mod watchdog;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::sys::signal::SigSet;
+use nix::unistd::Gid;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,13 +24,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::run_dir::RunDir;
+pub use self::state_dir::StateDir;
 use self::systemd::{keep_current, reload_when_asked, tell_systemd};
 use self::telling::{Problems, tell_connection, tell_news};
 use self::watchdog::Watchdog;
 use crate::config::loader;
 use crate::config::settings::Settings;
 use crate::control;
-use crate::control::desk::{About, Desk};
+use crate::control::desk::{About, Desk, Wrong};
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
@@ -65,9 +69,16 @@ pub enum DaemonError {
     },
     /// There is one already.
     #[error(
-        "another daemon uses the run folder {0}\nhelp: stop it, or give this one a folder of its own with --run-dir"
+        "another daemon uses the {what} folder {folder}\nhelp: stop it, or give this one a folder of its own with {flag}"
     )]
-    AlreadyRunning(PathBuf),
+    AlreadyRunning {
+        /// What the folder is for.
+        what: &'static str,
+        /// The folder that both want.
+        folder: PathBuf,
+        /// What names another one.
+        flag: &'static str,
+    },
     /// There is no parent for children.
     #[error(transparent)]
     Minder(#[from] LinkError),
@@ -79,12 +90,18 @@ pub enum DaemonError {
     PartEnded(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT; at SIGHUP, rescans and has a log file opened again. The run folder is held until
-/// then.
+/// Runs until SIGTERM or SIGINT; at SIGHUP, rescans and has a log file opened again. The folders are held until then.
+/// `group` is whose members may use the control socket, too.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
-pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<(), DaemonError> {
+pub async fn run(
+    settings: Settings,
+    held: (RunDir, StateDir),
+    group: Option<Gid>,
+    log: &Logging,
+) -> Result<(), DaemonError> {
+    let _held = held;
     let daemon = &settings.daemon;
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
@@ -117,7 +134,7 @@ pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<
     let (scheduler_asks_in, scheduler_asks) = mpsc::channel(AHEAD);
     let (teller, tidings) = events::teller();
     let (records, asked) = reader::reader();
-    let (problems_in, problems) = watch::channel(Vec::new());
+    let (wrong_in, wrong) = watch::channel(Wrong::default());
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -131,7 +148,7 @@ pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<
         let mut problems = Problems::default();
         while let Some(reload) = reloads.recv().await {
             problems.tell(&reload, &reload_teller);
-            problems_in.send_replace(reload.problems);
+            wrong_in.send_replace(Wrong { problems: reload.problems, outdated: reload.outdated });
             if changes_in.send(reload.changes).await.is_err() {
                 return;
             }
@@ -163,13 +180,14 @@ pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<
         about: About {
             host: daemon.hostname.clone(),
             servers: settings.zookeeper.servers.clone(),
+            config_dir: daemon.config_dir.clone(),
             started: Timestamp::now(),
         },
         hub: hub_asks_in,
         scheduler: scheduler_asks_in,
         loader: requests.clone(),
         readings: readings.clone(),
-        problems,
+        wrong,
         records,
         last_fire: Arc::default(),
         scrape: Arc::new(Semaphore::new(1)),
@@ -181,7 +199,7 @@ pub async fn run(settings: Settings, _run_dir: RunDir, log: &Logging) -> Result<
             .inspect_err(|error| error!("cannot serve metrics at {address}: {error}"))
             .ok()
     });
-    let control = control::server::start(&daemon.run_dir, desk, stop.clone())
+    let control = control::server::start(&daemon.run_dir, group, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
     let (ready_in, ready) = watch::channel(false);
     let servers = settings.zookeeper.servers.clone();

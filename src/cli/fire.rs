@@ -46,20 +46,24 @@ pub async fn fire(args: &FireArgs, mut out: impl Write) -> Result<u8, AskError> 
     for name in &args.watches {
         let path = format!("/v1/watches/{name}/fire");
         let fired: Fired = if args.wait {
-            client.post_and_wait(&(path + "?wait")).await?
+            client.post_and_wait(&(path + "?wait=end")).await?
         } else {
             client.post(&path).await?
         };
-        let status = match (&fired.run, &fired.reason) {
-            (Some(run), _) => {
-                writeln!(out, "{name}: run {} {}", run.run, run.outcome)?;
-                run.exit_status
+        let status = match (&fired.run, &fired.end, &fired.reason) {
+            (Some(run), Some(end), _) => {
+                writeln!(out, "{name}: run {run} {}", end.outcome)?;
+                end.exit_status
             }
-            (None, Some(reason)) => {
+            (Some(run), None, _) => {
+                writeln!(out, "{name}: run {run}")?;
+                0
+            }
+            (None, _, Some(reason)) => {
                 writeln!(out, "{name}: {reason}")?;
                 u8::from(!fired.is_open)
             }
-            (None, None) => 0,
+            (None, _, None) => 0,
         };
         if code == 0 {
             code = status;

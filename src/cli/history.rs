@@ -4,14 +4,13 @@ use std::io::{IsTerminal, Write, stdout};
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::daemon::{AskError, DaemonArgs, watch_name};
 use super::people::{ago, outcome, took};
 use super::table::{size, table};
 use crate::config::spec::WatchName;
 use crate::control::api::{Problem, Runs};
-use crate::control::client::ClientError;
+use crate::control::client::{ClientError, Parts};
 use crate::record::run_record::RunRecord;
 use crate::schedule::order::RunId;
 
@@ -80,12 +79,12 @@ pub struct LogArgs {
     #[arg(value_name = "WATCH", value_parser = watch_name)]
     pub watch: WatchName,
 
-    /// This run and not the last
+    /// This run and no other
     #[arg(long, value_name = "RUN")]
     pub run: Option<RunId>,
 
-    /// Go on with what is printed from now on
-    #[arg(short, long, conflicts_with = "run")]
+    /// Go on with what is printed from now on: by the run until it has ended, or by this and all later ones
+    #[arg(short, long)]
     pub follow: bool,
 
     /// Which daemon.
@@ -112,45 +111,49 @@ fn harmless(output: &[u8]) -> String {
 /// When there is no daemon, no such watch, or it has never run.
 pub async fn log(args: &LogArgs, mut out: impl Write) -> Result<u8, AskError> {
     let client = args.daemon.client();
+    if args.follow && args.run.is_none() {
+        return print(client.stream(&format!("/v1/watches/{}/output?follow", args.watch)).await?, out).await;
+    }
     let runs: Runs = client.get(&format!("/v1/watches/{}/runs", args.watch)).await?;
     let run = args.run.or_else(|| runs.runs.first().map(|run| run.run));
-    match run {
-        Some(run) if !runs.runs.iter().any(|known| known.run == run) => {
-            let detail = format!("run {run} is not one of '{}'", args.watch);
-            return Err(ClientError::Refused(Problem::new(404, "no such run", detail)).into());
-        }
-        Some(run) => {
-            let output = client.bytes("GET", &format!("/v1/runs/{run}/output")).await?;
-            if stdout().is_terminal() {
-                out.write_all(harmless(&output).as_bytes())?;
-            } else {
-                out.write_all(&output)?;
-            }
-        }
-        None if args.follow => {}
-        None => {
-            let detail = format!("'{}' has not run yet", args.watch);
-            return Err(ClientError::Refused(Problem::new(404, "no run", detail)).into());
-        }
+    let Some(run) = run else {
+        let detail = format!("'{}' has not run yet", args.watch);
+        return Err(ClientError::Refused(Problem::new(404, "no run", detail)).into());
+    };
+    if !runs.runs.iter().any(|known| known.run == run) {
+        let detail = format!("run {run} is not one of '{}'", args.watch);
+        return Err(ClientError::Refused(Problem::new(404, "no such run", detail)).into());
+    }
+    if args.follow {
+        return print(client.stream(&format!("/v1/runs/{run}/output?follow")).await?, out).await;
+    }
+    let output = client.bytes("GET", &format!("/v1/runs/{run}/output")).await?;
+    if stdout().is_terminal() {
+        out.write_all(harmless(&output).as_bytes())?;
+    } else {
+        out.write_all(&output)?;
     }
     out.flush()?;
-    if args.follow {
-        let follow = client.follow("/v1/events", |_, data| {
-            let event: Value = serde_json::from_str(data).unwrap_or_default();
-            if event["event"] == "output" && event["watch"] == args.watch.as_str() {
-                let dropped = event["dropped"]["lines"].as_u64().unwrap_or_default();
-                if dropped > 0 {
-                    writeln!(out, "[{dropped} lines left out]")?;
-                }
-                for line in event["lines"].as_array().into_iter().flatten() {
-                    writeln!(out, "{}", harmless(line.as_str().unwrap_or_default().as_bytes()))?;
-                }
-                out.flush()?;
-            }
-            Ok(true)
-        });
-        follow.await?;
+    Ok(0)
+}
+
+/// Prints what comes: on a terminal in whole lines, since what would steer it may come in two parts.
+async fn print(mut parts: Parts, mut out: impl Write) -> Result<u8, AskError> {
+    let is_terminal = stdout().is_terminal();
+    let mut line = Vec::new();
+    while let Some(part) = parts.next().await? {
+        if is_terminal {
+            line.extend_from_slice(&part);
+            let whole = line.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+            out.write_all(harmless(&line[..whole]).as_bytes())?;
+            line.drain(..whole);
+        } else {
+            out.write_all(&part)?;
+        }
+        out.flush()?;
     }
+    out.write_all(harmless(&line).as_bytes())?;
+    out.flush()?;
     Ok(0)
 }
 

@@ -97,6 +97,14 @@ impl Client {
         timeout(ANSWER, answer).await.map_err(|_| ClientError::Silent { socket: self.socket.clone() })?
     }
 
+    /// The body as it comes.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub async fn stream(&self, path: &str) -> Result<Parts, ClientError> {
+        Ok(Parts(self.send("GET", path).await?))
+    }
+
     /// Hands on each event as it comes: its name, if it is not an ordinary one, and its data; until `hear` says that
     /// it is enough, or the daemon stops.
     ///
@@ -145,6 +153,21 @@ impl Client {
         }
         let body = answer.into_body().collect().await?.to_bytes();
         Err(ClientError::Refused(serde_json::from_slice(&body)?))
+    }
+}
+
+/// A body that comes in parts.
+#[derive(Debug)]
+pub struct Parts(Incoming);
+
+impl Parts {
+    /// Waits for the next; `None` when that was all.
+    ///
+    /// # Errors
+    /// When the daemon stops before it was.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let frame = self.0.frame().await.transpose()?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 }
 

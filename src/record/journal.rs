@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::record::events::{Events, Tidings, What};
-use crate::record::history::{History, Question};
+use crate::record::history::{History, Output, Question};
 use crate::record::ledger::{Ledger, Line, Writer};
 use crate::record::metrics::Metrics;
 use crate::record::reader::Request;
@@ -160,6 +160,15 @@ impl Journal {
         }
     }
 
+    fn output(&mut self, run: RunId) -> oneshot::Receiver<Option<Output>> {
+        let (answer, output) = oneshot::channel();
+        match self.runs.output(run) {
+            Some(output) => drop(answer.send(Some(output))),
+            None => self.history.ask(Question::Output { run, reply: answer }),
+        }
+        output
+    }
+
     fn answer(&mut self, request: Request) {
         // Who has asked may have gone.
         match request {
@@ -172,14 +181,10 @@ impl Journal {
                 drop(reply.send(Metrics { running, ..self.metrics.clone() }));
             }
             Request::LastRuns(reply) => drop(reply.send(self.runs.last())),
-            Request::Output(run, reply) => {
-                let (answer, output) = oneshot::channel();
-                let live = self.events.subscribe();
-                match self.runs.output(run) {
-                    Some(output) => drop(answer.send(Some(output))),
-                    None => self.history.ask(Question::Output { run, reply: answer }),
-                }
-                let _ = reply.send((output, live));
+            Request::Output(run, reply) => drop(reply.send((self.output(run), self.events.subscribe()))),
+            Request::LastOutput(watch, reply) => {
+                let output = self.runs.newest(&watch).map(|run| self.output(run));
+                let _ = reply.send((output, self.events.subscribe()));
             }
             Request::Follow(since, reply) => drop(reply.send(self.events.follow(since))),
         }

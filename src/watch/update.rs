@@ -192,6 +192,7 @@ impl TryFrom<String> for Digest {
 
 /// What happened to a znode; `TWITCHER_EVENT` in the child's environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "UpdateEvent"))]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
     /// It was seen for the first time under this definition.

@@ -70,6 +70,7 @@ fn status_says_of_each_watch_that_does_nothing_why_not() {
     let gate = Gate::new(&folder, "gate");
     let watches = WatchFile::watch("/idle", "true").key("name", "\"idle\"");
     let watches = watches.and("/missing", "true").key("name", "\"missing\"");
+    let watches = watches.and("/idle", "true").key("name", "\"off\"").key("enabled", false);
     let watches = watches.and("/running", &gate.pass()).key("name", "\"running\"");
     let watches = watches.and("/paused", "true").key("name", "\"paused\"");
     let watches = watches.and("/failing", "exit 3").key("name", "\"failing\"").key("on_failure", "\"stop\"");
@@ -83,6 +84,7 @@ fn status_says_of_each_watch_that_does_nothing_why_not() {
     let expected = [
         ("idle", "watching", None),
         ("missing", "missing", Some("no such znode yet")),
+        ("off", "disabled", Some("enabled is false")),
         ("running", "running", None),
         ("paused", "paused", Some("paused by hand; 'twitcher resume' goes on")),
         ("failing", "stopped", Some("failed once, and on_failure is stop; 'twitcher resume' goes on")),
@@ -101,9 +103,21 @@ fn status_says_of_each_watch_that_does_nothing_why_not() {
     daemon.write_watch("broken.toml", "[[watch]]\nznode = 5\n");
     daemon.wait_for_log("broken.toml");
     let text = told(&daemon, &["status"]);
-    for said in [": connected ", "7 watches, 1 running", "broken.toml:2:9: ", "exited(3)", "paused by hand"] {
+    for said in [": connected ", "8 watches, 1 running", "broken.toml:2:9: ", "exited(3)", "paused by hand"] {
         assert!(text.contains(said), "no {said:?} in\n{text}");
     }
+    // Each of a file that broke says so, unless it says something that is more urgent.
+    daemon.write_watch("all.toml", "[[watch]]\nznode = 5\ncommand = \"true\"\n");
+    let broken = "file broken: all.toml:2:9: ";
+    for (name, before) in
+        [("idle", ""), ("running", ""), ("missing", "no such znode yet; "), ("off", "enabled is false; ")]
+    {
+        eventually(DEADLINE, format!("{name} to name its broken file"), || {
+            let reason = status_of(&daemon, name)["reason"].as_str().unwrap_or_default().to_owned();
+            if reason.starts_with(&format!("{before}{broken}")) { Ok(()) } else { Err(reason) }
+        });
+    }
+    assert_eq!(status_of(&daemon, "paused")["reason"], "paused by hand; 'twitcher resume' goes on");
     // What is above the table names files and servers, however long they are.
     let table = text.split_once("\n\n").expect("a table").1;
     let too_wide: Vec<&str> = table.lines().filter(|line| line.chars().count() > 80).collect();
@@ -154,7 +168,8 @@ fn fire_runs_a_watch_as_an_update_would_and_waits_for_its_end_if_it_is_asked_to(
     let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
     wait_for_state(&daemon, "a", "watching");
 
-    assert_eq!(told(&daemon, &["fire", "a"]), "");
+    let said = told(&daemon, &["fire", "a"]);
+    assert!(said.starts_with("a: run "), "{said}");
     journal.expect(&["fired the contents"]);
     let said = told(&daemon, &["fire", "--wait", "a"]);
     assert!(said.starts_with("a: run ") && said.ends_with(" exited(0)\n"), "{said}");

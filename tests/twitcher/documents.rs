@@ -204,24 +204,6 @@ fn the_readme_has_a_row_for_each_variable_of_a_command() {
 }
 
 #[test]
-fn the_tables_of_settings_that_the_readme_says_are_refused_are() {
-    let readme = readme();
-    let section = section(&readme, "## The daemon's settings");
-    let refused = section.split("\n\n").find(|text| text.starts_with("Not yet")).expect("a list");
-    let refused = code(refused.split('.').next().expect("a sentence"));
-    assert!(!refused.is_empty());
-    for table in refused {
-        let folder = Folder::new();
-        let file = folder.join("settings.toml");
-        write(&file, &format!("{table}\n"));
-        let output = twitcher().args(["check", "--config"]).arg(&file).arg(&*folder).output();
-        let output = output.expect("the program");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("not supported by this version"), "{table} is not refused: {said}");
-    }
-}
-
-#[test]
 fn the_readmes_defaults_are_the_programs() {
     let folder = Folder::new();
     write(&folder.join("a.toml"), "[[watch]]\nznode = '/a'\ncommand = 'x'\n");

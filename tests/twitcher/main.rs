@@ -14,6 +14,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod api;
 mod away;
 mod cgroups;
 mod children;
@@ -46,6 +47,7 @@ mod restarting;
 mod run_modes;
 mod scripts;
 mod servers;
+mod socket;
 mod starting;
 mod stdin;
 mod stopping;
