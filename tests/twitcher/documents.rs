@@ -102,7 +102,8 @@ fn every_toml_block_of_the_readme_is_one_that_the_program_takes() {
 }
 
 /// What the README's shell blocks call besides twitcher. Here they do nothing.
-const OTHERS: &[&str] = &["make", "cargo", "install", "systemctl", "journalctl", "git", "generate"];
+const OTHERS: &[&str] =
+    &["apt-get", "make", "cargo", "install", "systemctl", "journalctl", "git", "generate"];
 
 #[test]
 fn every_shell_block_of_the_readme_runs_as_it_stands() {
@@ -137,6 +138,7 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     let zookeeper = shared_chroot("readme");
     let blocks = blocks(&readme(), "sh");
     assert!(blocks.len() > 3);
+    let makefile = read("Makefile");
     for block in &blocks {
         assert!(!block.contains("> /"), "it would write to this machine: {block}");
         for path in block
@@ -144,6 +146,9 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
             .filter(|word| ["etc/", "packaging/"].iter().any(|at| word.starts_with(at)))
         {
             assert!(Path::new(SOURCE).join(path).exists(), "no {path}");
+        }
+        for target in block.lines().filter_map(|line| line.strip_prefix("make ")?.split_whitespace().next()) {
+            assert!(makefile.contains(&format!("\n{target}: ")), "no {target} in the Makefile");
         }
         let mut command = Command::new("/bin/sh");
         command
