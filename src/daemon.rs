@@ -1,6 +1,7 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
 mod lock;
+mod pid_file;
 mod run_dir;
 mod state_dir;
 mod systemd;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::pid_file::PidFile;
 pub use self::run_dir::RunDir;
 pub use self::state_dir::StateDir;
 use self::systemd::{keep_current, reload_when_asked, tell_systemd};
