@@ -124,8 +124,8 @@ impl Rotated {
         assert_eq!(said(&rotate.expect("logrotate")), "");
     }
 
-    /// What happened to the log: moved away, and gone on with in another.
-    fn is_moved(mut self) {
+    /// Waits until the log has been moved away and the daemon goes on in another; and stops it.
+    fn goes_on(mut self) {
         self.wait_for(&self.log, "was opened again");
         self.client.set("/value", "after");
         self.wait_for(&self.log, "| after\n");
@@ -156,7 +156,7 @@ fn logrotate_moves_a_log_file_away_and_the_daemon_goes_on_in_another() {
     // Nobody else is asked.
     fs::remove_file(&rotated.pid_file).expect("the pid file");
     rotated.rotate(&format!("[ \"$*\" = '{HANG_UP}' ] && exec kill -HUP {pid}"));
-    rotated.is_moved();
+    rotated.goes_on();
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn without_systemd_logrotate_asks_the_daemon_of_the_pid_file() {
     }
     let rotated = Rotated::new("logrotate-pid");
     rotated.rotate("echo 'System has not been booted with systemd' >&2; exit 1");
-    rotated.is_moved();
+    rotated.goes_on();
 }
 
 #[test]
