@@ -21,7 +21,8 @@ pub fn page(command: &Command) -> io::Result<(String, String)> {
             after.control("PP", []).text([roman(paragraph)]);
         }
     }
-    let man = Man::new(command.clone().after_help("").version(env!("CARGO_PKG_VERSION")));
+    let release = concat!("twitcher ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone().after_help("")).source(release);
     let name = man.get_filename();
     let mut page = Vec::new();
     man.render_title(&mut page)?;

@@ -99,6 +99,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
             return Ok(EXIT_CONFIGURATION);
         }
     };
+    let log = record::log::open(&settings.log, args.daemonize)?;
     let held = (RunDir::take(&settings.daemon.run_dir)?, StateDir::take(&settings.daemon.state_dir)?);
     std::env::set_current_dir("/")?;
     if args.daemonize {
@@ -107,7 +108,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     if let Some(pidfile) = &mut pidfile {
         pidfile.write()?;
     }
-    let logging = record::log::set_up(&settings.log)?;
+    let logging = log.start()?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ran = runtime.block_on(daemon::run(settings, held, group, &logging));

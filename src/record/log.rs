@@ -77,60 +77,93 @@ impl Drop for Logging {
     }
 }
 
-/// Sends what is logged from here on where the settings say. To be kept until the end.
+/// Where the log goes, before anything is logged.
+#[derive(Debug)]
+pub struct Opened {
+    outlet: Outlet,
+    filter: EnvFilter,
+    format: LogFormat,
+    colours: bool,
+    is_stderr: bool,
+}
+
+#[derive(Debug)]
+enum Outlet {
+    Stream(Stream),
+    Syslog(ToSyslog),
+    Journald(Journald),
+}
+
+/// Opens what the settings say that is logged to. Who `detaches` after that has no stderr worth the name, and learns here
+/// of all that is wrong.
 ///
 /// # Errors
 /// When that is nowhere to write to.
-pub fn set_up(log: &Log) -> Result<Logging, LogError> {
-    let is_journal = stderr_is_journal();
-    let target = resolve(&log.target, io::stderr().is_terminal(), is_journal);
-    let is_stderr = match target {
-        LogTarget::Auto | LogTarget::Stderr => true,
-        LogTarget::Journald => is_journal,
-        LogTarget::Syslog | LogTarget::File(_) => false,
-    };
+pub fn open(log: &Log, detaches: bool) -> Result<Opened, LogError> {
+    let is_terminal = !detaches && io::stderr().is_terminal();
+    let is_journal = !detaches && stderr_is_journal();
     let level = |error| LogError::Level { level: log.level.clone(), error };
     // The ZooKeeper client's own lines are about what the daemon says itself, and better. A line about each
     // event of inotify would be an event itself where the log is in a folder that is watched, such as the one
     // above the config folder.
     let filter = format!("zookeeper_client=off,notify=off,{}", log.level);
     let filter = EnvFilter::try_new(filter).map_err(level)?;
-    // With times of its own only where nothing else adds one.
-    let (queue, stamped) = match target {
-        LogTarget::Auto | LogTarget::Stderr => (Queue::start(Stream::stderr(log.format)), true),
+    let (outlet, is_stderr) = match resolve(&log.target, is_terminal, is_journal) {
+        LogTarget::Auto | LogTarget::Stderr => (Outlet::Stream(Stream::stderr(log.format)), true),
         LogTarget::File(path) => {
             let file = Stream::file(path.clone(), log.format);
-            (Queue::start(file.map_err(|error| LogError::File { path, error })?), true)
+            (Outlet::Stream(file.map_err(|error| LogError::File { path, error })?), false)
         }
         LogTarget::Syslog => {
             warn_of_nobody_at(syslog::SOCKET);
-            (Queue::start(ToSyslog::new().ok_or(LogError::Twice)?), false)
+            (Outlet::Syslog(ToSyslog::new().ok_or(LogError::Twice)?), false)
         }
         LogTarget::Journald => {
             warn_of_nobody_at(journald::SOCKET);
-            let journald = Journald::new(journald::SOCKET).map_err(LogError::Socket)?;
-            let queue = Queue::start(journald).map_err(LogError::Thread)?;
-            // Whatever the format is: the journal keeps fields by itself, and gives them as JSON to who wants that.
-            let entries = tracing_subscriber::registry().with(filter).with(Entries(queue.clone()));
-            return entries.try_init().map(|()| Logging { is_stderr, queue }).map_err(|_| LogError::Twice);
+            (Outlet::Journald(Journald::new(journald::SOCKET).map_err(LogError::Socket)?), is_journal)
         }
     };
-    let queue = queue.map_err(LogError::Thread)?;
     let colours = matches!(log.target, LogTarget::Auto | LogTarget::Stderr)
-        && io::stderr().is_terminal()
+        && is_terminal
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(queue.clone())
-        .with_target(false)
-        .with_ansi(colours)
-        // Else a log that takes no more would be complained of on stderr, which may be that very log.
-        .log_internal_errors(false);
-    let set = match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_target(true).try_init(),
-        LogFormat::Text => lines.event_format(Lines { stamped }).try_init(),
-    };
-    set.map(|()| Logging { is_stderr, queue }).map_err(|_| LogError::Twice)
+    Ok(Opened { outlet, filter, format: log.format, colours, is_stderr })
+}
+
+impl Opened {
+    /// Sends there what is logged from here on, by a thread of this process. To be kept until the end.
+    ///
+    /// # Errors
+    /// When there can be no thread, or the log was set up before.
+    pub fn start(self) -> Result<Logging, LogError> {
+        let Self { outlet, filter, format, colours, is_stderr } = self;
+        // With times of its own only where nothing else adds one.
+        let (queue, stamped) = match outlet {
+            Outlet::Stream(stream) => (Queue::start(stream), true),
+            Outlet::Syslog(syslog) => (Queue::start(syslog), false),
+            Outlet::Journald(journald) => {
+                let queue = Queue::start(journald).map_err(LogError::Thread)?;
+                // Whatever the format is: the journal keeps fields by itself, and gives them as JSON to who wants that.
+                let entries = tracing_subscriber::registry().with(filter).with(Entries(queue.clone()));
+                return entries
+                    .try_init()
+                    .map(|()| Logging { is_stderr, queue })
+                    .map_err(|_| LogError::Twice);
+            }
+        };
+        let queue = queue.map_err(LogError::Thread)?;
+        let lines = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(queue.clone())
+            .with_target(false)
+            .with_ansi(colours)
+            // Else a log that takes no more would be complained of on stderr, which may be that very log.
+            .log_internal_errors(false);
+        let set = match format {
+            LogFormat::Json => lines.json().flatten_event(true).with_target(true).try_init(),
+            LogFormat::Text => lines.event_format(Lines { stamped }).try_init(),
+        };
+        set.map(|()| Logging { is_stderr, queue }).map_err(|_| LogError::Twice)
+    }
 }
 
 /// Whether systemd has connected stderr with the journal.

@@ -71,6 +71,12 @@ fn a_log_file_that_is_moved_away_is_made_anew_at_sighup_and_no_line_is_lost() {
     rig.runs.expect(&["0", "5000"]);
     rig.client.set("/value", "1");
     rig.runs.expect(&["0", "5000", "1"]);
+    // Else the end of the last may be for the next daemon to tell.
+    eventually(DEADLINE, "the end of the last run in the log", || {
+        let logs = [&old, &rig.log].map(|log| fs::read_to_string(log).unwrap_or_default()).concat();
+        let ends = logs.matches("run ended").count();
+        if ends == 3 { Ok(()) } else { Err(ends) }
+    });
     assert_eq!(rig.daemon.stop().code(), Some(0));
     // What commands print is nothing for everybody.
     for made in [&old, &rig.log] {

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::process::Process;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot, twitcher,
 };
 
 /// A place with a znode that says which it is.
@@ -183,6 +183,26 @@ impl Drop for Detached {
     fn drop(&mut self) {
         self.0.signal(Signal::SIGKILL);
     }
+}
+
+#[test]
+fn a_daemon_that_has_nowhere_to_log_to_says_so_before_it_detaches() {
+    let folder = Folder::new();
+    let daemon = |log: &str| {
+        let mut command = twitcher();
+        command.args(["run", "--daemonize", "--zkservers", "127.0.0.1:1", "--logfile", log]);
+        for (flag, name) in [("--run-dir", "run"), ("--state-dir", "state"), ("--config-path", "watches")] {
+            command.arg(flag).arg(folder.join(name));
+        }
+        let output = command.output().expect("a daemon");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = daemon(&folder.join("none/log").to_string_lossy());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("twitcher: cannot open the log file "), "{said}");
+    let (code, said) = daemon(&folder.to_string_lossy());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Is a directory"), "{said}");
 }
 
 #[test]

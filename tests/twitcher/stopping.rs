@@ -32,6 +32,35 @@ fn a_daemon_ends_well_when_it_is_asked_to_with_either_signal() {
 }
 
 #[test]
+fn a_daemon_ends_at_once_whatever_waits_for_its_time() {
+    for (key, value, waits) in [
+        ("retry_delay", "\"1h\"\nretry_max_delay = \"1h\"\nretries = 1", "waits for its retry"),
+        ("settle", "\"1h\"", "settles"),
+        ("splay", "\"1000h\"", "splay"),
+        ("min_interval", "\"1h\"", "min_interval"),
+    ] {
+        let folder = Folder::new();
+        let zookeeper = shared_chroot("waits");
+        let client = Client::connect(&zookeeper);
+        client.create("/value", "0");
+        let watch = WatchFile::watch("/value", "false").key(key, value);
+        let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+        eventually(DEADLINE, "a watch that was looked at", || daemon.log().contains("ready: watching"));
+        if key == "min_interval" {
+            daemon.wait_for_log("run failed");
+            client.set("/value", "1");
+        }
+        eventually(DEADLINE, format!("an update that waits: {waits}"), || {
+            let status = twitcher().args(["status", "--json", "--run-dir"]).arg(daemon.run_dir()).output();
+            let status = String::from_utf8(status.expect("a status").stdout).expect("text");
+            if status.contains("\"state\": \"waiting\"") { Ok(()) } else { Err(status) }
+        });
+        // Far less than what it waits for.
+        assert_eq!(daemon.stop().code(), Some(0), "{key}");
+    }
+}
+
+#[test]
 fn a_daemon_ends_well_while_its_ensemble_is_away() {
     let folder = Folder::new();
     let server = Server::start();
