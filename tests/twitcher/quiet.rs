@@ -48,19 +48,23 @@ impl Rig {
 #[test]
 fn p8_minders_that_end_again_and_again_are_said_twice_and_the_last_one_runs_what_waits() {
     let mut rig = Rig::new();
-    // Until more have ended than are told of.
-    eventually(DEADLINE, "minders to end", || {
-        for minder in rig.daemon.minders() {
-            minder.signal(Signal::SIGKILL);
-        }
-        let (untold, _) = rig.lines("the minder has ended again");
-        if untold >= 2 { Ok(()) } else { Err(untold) }
-    });
-    rig.client.set("/value", "1");
-    rig.runs.expect(&["0", "1"]);
-    rig.said("the minder has ended again", 1);
-    // The first may have been one that had lasted.
-    assert!(rig.lines("the minder has ended").1 <= 2, "{}", rig.daemon.log());
+    let ran = |rig: &Rig, runs: usize| {
+        eventually(DEADLINE, format!("{runs} runs"), || rig.lines("run ended").1 == runs);
+    };
+    ran(&rig, 1);
+    let mut expected = vec!["0".to_owned()];
+    // Each has run something before it ends: one that ends before it listens is one that cannot be started.
+    for value in 1..=4 {
+        let minder = rig.daemon.minder();
+        minder.signal(Signal::SIGKILL);
+        eventually(DEADLINE, "its end", || !minder.is_alive());
+        expected.push(value.to_string());
+        rig.client.set("/value", value.to_string());
+        rig.runs.expect(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+        ran(&rig, expected.len());
+    }
+    assert_eq!(rig.lines("the minder has ended again"), (2, 1), "{}", rig.daemon.log());
+    rig.said("the minder has ended", 2);
     assert_eq!(rig.daemon.stop().code(), Some(0));
 }
 
