@@ -10,7 +10,7 @@
 mod harness;
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::{Client, Daemon, Folder, Gate, Server, eventually};
+use harness::{Client, Daemon, Folder, Gate, Server, eventually, http};
 use nix::time::{ClockId, clock_gettime};
 
 const WATCHES: usize = 100;
@@ -190,12 +190,9 @@ fn keep_asking(client: usize, socket: &PathBuf, stop: &AtomicBool, answered: &At
             _ => format!("/v1/watches/watch-{watch}/runs"),
         };
         // As `curl` and the subcommands ask: each time anew.
-        let mut stream = UnixStream::connect(socket).expect("the control socket");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("a request");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("an answer");
-        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        let stream = UnixStream::connect(socket).expect("the control socket");
+        let answer = http::ask(stream, &format!("GET {path}")).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.body);
         answered.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -18,7 +18,7 @@ use nix::unistd::Gid;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -32,6 +32,7 @@ use crate::config::loader;
 use crate::config::settings::Settings;
 use crate::control;
 use crate::control::desk::{About, Desk, Wrong};
+use crate::control::survey::Survey;
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
@@ -190,7 +191,8 @@ pub async fn run(
         wrong,
         records,
         last_fire: Arc::default(),
-        scrape: Arc::new(Semaphore::new(1)),
+        scenes: Survey::default(),
+        exposition: Survey::default(),
         lost_lines: log.lost(),
     };
     // What it is for is done without them as well.
