@@ -1,7 +1,7 @@
 //! Who may use the control socket, and what it takes from those who abuse it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Output};
 use std::thread;
@@ -143,6 +143,38 @@ fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_w
     eventually(DEADLINE, "descriptors to be given back", || {
         let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("descriptors").count();
         if open < 100 { Ok(()) } else { Err(open) }
+    });
+}
+
+#[test]
+fn as_many_may_follow_as_leave_places_for_who_wants_an_answer_and_one_that_goes_makes_room() {
+    let folder = Folder::new();
+    let daemon = Daemon::builder(&folder, &shared_chroot("socket-followers")).start();
+    daemon.wait_for_log("ready: ");
+    let follow = || {
+        let mut stream = daemon.control();
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").expect("a request");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer");
+        (String::from_utf8_lossy(&status).into_owned(), stream)
+    };
+    let mut followers = Vec::new();
+    for _ in 0..64 {
+        let (status, stream) = follow();
+        assert_eq!(status, "HTTP/1.1 200");
+        followers.push(stream);
+    }
+    let refused =
+        twitcher().args(["events", "-f", "--run-dir"]).arg(daemon.run_dir()).output().expect("events");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(said, "twitcher: 64 follow or wait already; try again\n");
+    assert_eq!(daemon.ask("GET /v1/events?past").status, 200);
+    assert_eq!(daemon.ask("GET /v1/status").status, 200);
+    followers.pop();
+    eventually(DEADLINE, "a place", || match &*follow().0 {
+        "HTTP/1.1 200" => Ok(()),
+        other => Err(other.to_owned()),
     });
 }
 
