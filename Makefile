@@ -13,8 +13,8 @@ help:
 	@echo 'make lint       formatting and lints'
 	@echo 'make deny       licences and sources of what is depended on'
 	@echo 'make build      the program, optimised, as target/release/twitcher'
-	@echo 'make deb        a Debian package, in target/debian'
-	@echo 'make rpm        an RPM package, in target/generate-rpm'
+	@echo 'make deb        a Debian package, in target/packages'
+	@echo 'make rpm        an RPM package, in target/packages'
 	@echo 'make bench      what a child, ten thousand watches and those who ask cost, beside the same without'
 	@echo 'make deps       installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
 
@@ -33,7 +33,7 @@ faults: deps
 # The second package is the first with another revision, to upgrade to.
 test-boot: deb
 	@.ci/dependencies boot
-	cargo deb --no-build --deb-revision 2 --output target/debian/
+	cargo deb --no-build --deb-revision 2 --output target/packages/
 	cargo test --locked --test boot
 
 lint: deps
@@ -53,11 +53,13 @@ pages: deps
 
 deb: build pages
 	@.ci/dependencies deb
-	cargo deb --no-build --deb-revision 1 --output target/debian/
+	mkdir -p target/packages
+	cargo deb --no-build --deb-revision 1 --output target/packages/
 
 rpm: build pages
 	@.ci/dependencies rpm
-	cargo generate-rpm --output target/generate-rpm/
+	mkdir -p target/packages
+	cargo generate-rpm --output target/packages/
 
 bench: deps
 	cargo bench --locked --bench load --bench spawn --bench watches
