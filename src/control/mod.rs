@@ -3,7 +3,7 @@
 //!
 //! `socket` is the name that clients find, `peer` who has connected and whether that may. `server` speaks HTTP on a
 //! thread of its own, so that whoever uses the socket takes little from what the daemon is for, and gives up whom `stall`
-//! has seen read nothing; `route` says which request is about what, by a table from which `openapi` makes the document
+//! has seen read nothing; `places` is who gets what and how many may be there; `route` says which request is about what, by a table from which `openapi` makes the document
 //! under `etc`, and `api` has the types of the bodies. `desk` asks the parts, those questions that are about every watch
 //! by way of `survey`; `describe` puts into words how a watch stands, `printed` follows what runs print. `client` is the
 //! other end. `scrape` makes metrics of what the parts answer, which `tcp` serves to Prometheus as well.
@@ -15,6 +15,7 @@ pub mod desk;
 #[cfg(test)]
 mod openapi;
 pub mod peer;
+pub mod places;
 pub mod printed;
 pub mod route;
 pub mod scrape;

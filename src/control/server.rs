@@ -1,5 +1,5 @@
-//! Speaks HTTP over the socket, on a thread and a runtime of its own: a client that is slow, silent or many takes
-//! nothing from what the daemon is for.
+//! Speaks HTTP over the socket, on a thread and a runtime of its own, so that a client that is slow, silent or many is
+//! waited for by nobody else.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ use nix::unistd::{Gid, Uid};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -31,27 +31,14 @@ use tracing::{debug, warn};
 use super::api::Problem;
 use super::desk::Desk;
 use super::peer::Peer;
+use super::places::{Lingering, Offer, Places, Refusal};
 use super::printed::{self, Whose};
 use super::route::{Route, Wait, methods, route};
 use super::socket;
 use super::stall::Unstalled;
-use super::survey;
 use crate::record::events::{Event, Following, Subscription, Told};
 use crate::record::history::Output;
 use crate::record::metrics::exposition;
-
-/// How many connections there may be at once. More are let in as others go.
-const CONNECTIONS: usize = 256;
-
-/// How many of them only root has, which can mend what others do.
-const ROOTS: usize = 16;
-
-/// How many may follow or wait for a run at once, root's and those of all others each, so that there are places left for
-/// who wants an answer now.
-const LINGERING: usize = 64;
-
-/// How many may be told at once that they are not served. More are told nothing.
-const REFUSALS: usize = 16;
 
 /// How often it is logged that somebody was refused.
 const SAID_AGAIN: Duration = Duration::from_secs(60);
@@ -70,67 +57,6 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How long one who is not known may take from the connection to the last of the answer.
 const STRANGER: Duration = Duration::from_secs(30);
-
-/// What is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// Everything, to somebody who may use the socket.
-    Everything {
-        /// Who that is.
-        by: Uid,
-    },
-    /// What only tells how the daemon does, to whoever asks, one request to a connection.
-    Readings,
-    /// Nothing but why not.
-    Nothing(Refusal),
-}
-
-/// Why somebody is not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// They may not use the socket.
-    NotAllowed,
-    /// There are as many connections as may be.
-    Full,
-}
-
-impl Refusal {
-    fn problem(self) -> Problem {
-        match self {
-            Self::NotAllowed => Problem::new(403, "not allowed", "the socket is not yours to use"),
-            Self::Full => Problem::new(
-                503,
-                "too many connections",
-                format!("there are {} connections already; try again", CONNECTIONS - ROOTS),
-            ),
-        }
-    }
-}
-
-impl Offer {
-    fn has(self, route: &Route) -> bool {
-        matches!(self, Self::Everything { .. })
-            || matches!(route, Route::Metrics | Route::Live | Route::Ready)
-    }
-
-    /// Who asks for something to be done.
-    fn by(self) -> Result<Uid, Problem> {
-        match self {
-            Self::Everything { by } => Ok(by),
-            Self::Readings | Self::Nothing(_) => {
-                Err(Problem::new(403, "not allowed", "nothing can be changed from here"))
-            }
-        }
-    }
-
-    /// How old metrics may be: those who may change something want to see that it is changed.
-    fn age(self) -> Duration {
-        match self {
-            Self::Readings => survey::KEPT,
-            Self::Everything { .. } | Self::Nothing(_) => Duration::ZERO,
-        }
-    }
-}
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -183,64 +109,6 @@ fn say_refused(peer: Peer, said: &Cell<Option<Instant>>) {
     if said.get().is_none_or(|said| said.elapsed() >= SAID_AGAIN) {
         said.set(Some(Instant::now()));
         warn!(uid = peer.uid(), "refused somebody at the control socket: it is not theirs to use");
-    }
-}
-
-/// The places for those who connect.
-#[derive(Debug)]
-struct Places {
-    all: Arc<Semaphore>,
-    /// Those that are not root's alone.
-    others: Arc<Semaphore>,
-    refused: Arc<Semaphore>,
-    lingering: Lingering,
-}
-
-/// The places for those who follow or wait.
-#[derive(Debug, Clone)]
-struct Lingering {
-    root: Arc<Semaphore>,
-    others: Arc<Semaphore>,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        let some = |count| Arc::new(Semaphore::new(count));
-        Self {
-            all: some(CONNECTIONS),
-            others: some(CONNECTIONS - ROOTS),
-            refused: some(REFUSALS),
-            lingering: Lingering { root: some(LINGERING), others: some(LINGERING) },
-        }
-    }
-}
-
-impl Places {
-    /// What somebody gets who has come to this place, and what they hold meanwhile; `None`: nothing at all.
-    fn seat(&self, place: OwnedSemaphorePermit, offer: Offer) -> Option<(Offer, Vec<OwnedSemaphorePermit>)> {
-        let refuse = |refusal| {
-            let place = Arc::clone(&self.refused).try_acquire_owned().ok()?;
-            Some((Offer::Nothing(refusal), vec![place]))
-        };
-        match offer {
-            Offer::Everything { by } if !by.is_root() => match Arc::clone(&self.others).try_acquire_owned() {
-                Ok(other) => Some((offer, vec![place, other])),
-                Err(_) => refuse(Refusal::Full),
-            },
-            Offer::Everything { .. } | Offer::Readings => Some((offer, vec![place])),
-            Offer::Nothing(refusal) => refuse(refusal),
-        }
-    }
-}
-
-impl Lingering {
-    /// A place for who follows or waits.
-    fn place(&self, by: Uid) -> Result<OwnedSemaphorePermit, Problem> {
-        let places = if by.is_root() { &self.root } else { &self.others };
-        Arc::clone(places).try_acquire_owned().map_err(|_| {
-            let detail = format!("{LINGERING} follow or wait already; try again");
-            Problem::new(503, "too many who wait", detail)
-        })
     }
 }
 
@@ -516,6 +384,7 @@ mod tests {
 
     use super::*;
     use crate::control::desk::{About, Wrong};
+    use crate::control::places::{CONNECTIONS, LINGERING, ROOTS};
     use crate::control::stall::STALLED;
     use crate::control::survey::Survey;
     use crate::record::events::{Events, What};
@@ -662,8 +531,19 @@ mod tests {
 
         followers.clear();
         // Not when they would have been told that nothing happens.
-        let all = timeout(STILL_THERE / 2, lingering.others.acquire_many(LINGERING as u32)).await;
-        assert!(all.is_ok());
+        let all = async {
+            for place in 0..LINGERING {
+                while perform(events(), OTHER, &desk, &lingering)
+                    .await
+                    .map(|answer| followers.push(answer))
+                    .is_err()
+                {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert_eq!(followers.len(), place + 1);
+            }
+        };
+        assert!(timeout(STILL_THERE / 2, all).await.is_ok());
     }
 
     #[tokio::test]

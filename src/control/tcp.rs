@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::desk::Desk;
-use super::server::{Offer, serve};
+use super::places::Offer;
+use super::server::serve;
 
 /// How long until an address is tried again that is taken, or not this host's yet.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
