@@ -188,7 +188,8 @@ impl Scheduler {
         }
     }
 
-    /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay.
+    /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay, nor is
+    /// what waits for its time.
     ///
     /// It never waits for its orders to be taken while it could hear of an exit, so that it and the taker
     /// of its orders cannot wait for each other.
@@ -202,7 +203,8 @@ impl Scheduler {
         let (mut noticing, mut ending) = (true, true);
         loop {
             let timer = self.timers.first().map(|(at, _)| tokio::time::Instant::from_std(*at));
-            if !noticing && !ending && timer.is_none() && self.orders.is_empty() {
+            // What waits for its time is for the next daemon to see.
+            if !noticing && !ending && self.orders.is_empty() {
                 return;
             }
             let has_room = self.orders.len() < ORDERS_AHEAD;
