@@ -19,7 +19,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Gid;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -35,6 +35,7 @@ use crate::config::loader;
 use crate::config::settings::Settings;
 use crate::control;
 use crate::control::desk::{About, Desk, Wrong};
+use crate::control::survey::Survey;
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
@@ -193,7 +194,8 @@ pub async fn run(
         wrong,
         records,
         last_fire: Arc::default(),
-        scrape: Arc::new(Semaphore::new(1)),
+        scenes: Survey::default(),
+        exposition: Survey::default(),
         lost_lines: log.lost(),
     };
     // What it is for is done without them as well.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::people::place;
 use crate::record::events::{Event, What};
+use crate::record::printable::Printable;
 use crate::record::run_record::RunRecord;
 
 /// The time, the watch, and what: as in the log, where there is a line of it there. Of output, a line for each.
@@ -19,12 +20,16 @@ pub fn lines(event: &Event) -> String {
                 let _ = writeln!(text, "{at:.6} {watch}[{run}]: output left out lines={lines} bytes={bytes}");
             }
             for line in lines {
-                let _ = writeln!(text, "{at:.6} {watch}[{run}]| {}", printable(line));
+                let _ = writeln!(text, "{at:.6} {watch}[{run}]| {}", one_line(line));
             }
             text
         }
-        what => format!("{at:.6} {}\n", printable(&words(what))),
+        what => format!("{at:.6} {}\n", one_line(&words(what))),
     }
+}
+
+fn one_line(text: &str) -> Printable<'_> {
+    Printable::new(text).keeping(&['\t'])
 }
 
 fn words(what: &What) -> String {
@@ -101,15 +106,6 @@ fn of(run: &RunRecord) -> String {
 
 fn pid(run: &RunRecord) -> String {
     run.pid.map(|pid| format!(" pid={pid}")).unwrap_or_default()
-}
-
-/// One line, which does not steer the terminal of who reads it.
-fn printable(text: &str) -> String {
-    let shown = |character: char| match character.is_control() && character != '\t' {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

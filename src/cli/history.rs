@@ -12,6 +12,7 @@ use super::terminal::Terminal;
 use crate::config::spec::WatchName;
 use crate::control::api::{Problem, Runs};
 use crate::control::client::{ClientError, Parts};
+use crate::record::printable::Printable;
 use crate::record::run_record::RunRecord;
 use crate::schedule::order::RunId;
 
@@ -109,15 +110,7 @@ pub struct LogArgs {
 
 /// What a command has printed must not steer the terminal of who reads it.
 fn harmless(output: &[u8]) -> String {
-    let mut text = String::new();
-    for character in String::from_utf8_lossy(output).chars() {
-        match character {
-            '\n' | '\t' => text.push(character),
-            control if control.is_control() => text.extend(control.escape_default()),
-            other => text.push(other),
-        }
-    }
-    text
+    Printable::new(&String::from_utf8_lossy(output)).keeping(&['\n', '\t']).to_string()
 }
 
 /// Prints it.

@@ -48,8 +48,13 @@ pub enum Command {
     Log(history::LogArgs),
     Events(events::EventsArgs),
     Fire(fire::FireArgs),
-    Pause(steer::PauseArgs),
-    Resume(steer::ResumeArgs),
+    /// Keep watches from running
+    ///
+    /// What goes on is not ended. An update that comes meanwhile is run when the watch is resumed. A pause ends with the
+    /// daemon.
+    Pause(steer::SteerArgs),
+    /// Let watches run again that were paused, or that a failure has stopped
+    Resume(steer::SteerArgs),
     Kill(steer::KillArgs),
     Reload(reload::ReloadArgs),
     Poke(poke::PokeArgs),

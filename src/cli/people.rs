@@ -1,8 +1,10 @@
-//! Times, and what is known of runs, as people say it. Pure.
+//! Times, and what is known of runs and of files, as people say it. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::terminal::Colour;
+use crate::control::api::FileProblem;
+use crate::record::printable::Printable;
 use crate::record::run_record::RunRecord;
 
 /// How long ago: `3m ago`.
@@ -60,6 +62,13 @@ pub fn place(file: &str, line: Option<usize>, column: Option<usize>) -> String {
     numbers.fold(file.to_owned(), |place, number| format!("{place}:{number}"))
 }
 
+/// What is wrong with a file, in one line that does not steer the terminal: its name and its text may be anybody's.
+#[must_use]
+pub fn wrong(problem: &FileProblem) -> String {
+    let FileProblem { file, line, column, message, help: _ } = problem;
+    Printable::new(&format!("{}: {message}", place(file, *line, *column))).to_string()
+}
+
 /// How a run ended, or that it goes on.
 #[must_use]
 pub fn outcome(run: &RunRecord) -> String {
@@ -101,5 +110,18 @@ mod tests {
     #[test]
     fn what_took_little_is_said_more_exactly() {
         assert_eq!([0.0123, 1.26, 200.0, 7260.0].map(took), ["12ms", "1.3s", "3m 20s", "2h 1m"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_one_line_that_steers_no_terminal() {
+        let problem = FileProblem {
+            file: "/etc/twitcher.d/\u{1b}]0;x\u{7}.toml".into(),
+            line: Some(2),
+            column: None,
+            message: "no key \u{1b}[2J\nBROKEN".into(),
+            help: None,
+        };
+        let expected = "/etc/twitcher.d/\\u{1b}]0;x\\u{7}.toml:2: no key \\u{1b}[2J\\nBROKEN";
+        assert_eq!(wrong(&problem), expected);
     }
 }

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::EXIT_CONFIGURATION;
 use super::daemon::{AskError, DaemonArgs};
-use super::people::{count, place};
+use super::people::{count, wrong};
 use crate::control::api::Reloaded;
+use crate::record::printable::Printable;
 
 /// Read the watch files again, and say what changed
 ///
@@ -40,9 +41,9 @@ pub async fn reload(args: &ReloadArgs, mut out: impl Write) -> Result<u8, AskErr
             names.iter().try_for_each(|name| writeln!(out, "{what} {name}"))?;
         }
         for problem in &reloaded.problems {
-            writeln!(out, "{}: {}", place(&problem.file, problem.line, problem.column), problem.message)?;
+            writeln!(out, "{}", wrong(problem))?;
             if let Some(help) = &problem.help {
-                writeln!(out, "help: {help}")?;
+                writeln!(out, "help: {}", Printable::new(help))?;
             }
         }
         let (watches, files) = (reloaded.watches, reloaded.files);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{AskError, DaemonArgs, watch_name};
-use super::people::{ago, ahead, colour_of_outcome, count, full, outcome, place, took};
+use super::people::{ago, ahead, colour_of_outcome, count, full, outcome, took, wrong};
 use super::table::{paint, table};
 use super::terminal::{Colour, Terminal};
 use crate::config::spec::WatchName;
@@ -149,8 +149,7 @@ fn draw(status: &Status, now: Timestamp, terminal: Option<Terminal>) -> String {
     let most = terminal.map_or(usize::MAX, |terminal| (usize::from(terminal.rows) / ROWS_A_PROBLEM).max(1));
     let broken = Colour::Red.paint("BROKEN", has_colours);
     for problem in problems.iter().take(most) {
-        let place = place(&problem.file, problem.line, problem.column);
-        let _ = writeln!(text, "{broken} {place}: {}", problem.message);
+        let _ = writeln!(text, "{broken} {}", wrong(problem));
     }
     if problems.len() > most {
         let _ = writeln!(text, "{broken} and {} more: 'twitcher reload' names all", problems.len() - most);

@@ -9,28 +9,9 @@ use super::daemon::{AskError, DaemonArgs, each, line_of, watch_name};
 use crate::config::spec::{SignalError, WatchName, signal};
 use crate::control::api::{Killed, Steered, Watch};
 
-/// Keep watches from running
-///
-/// What goes on is not ended. An update that comes meanwhile is run when the watch is resumed. A pause ends with the
-/// daemon.
+/// Which watches are paused or resumed.
 #[derive(Debug, Clone, Args)]
-pub struct PauseArgs {
-    /// Which
-    #[arg(value_name = "WATCH", value_parser = watch_name, required = true)]
-    pub watches: Vec<WatchName>,
-
-    /// For programs: a line for each watch
-    #[arg(long)]
-    pub json: bool,
-
-    /// Which daemon.
-    #[command(flatten)]
-    pub daemon: DaemonArgs,
-}
-
-/// Let watches run again that were paused, or that a failure has stopped
-#[derive(Debug, Clone, Args)]
-pub struct ResumeArgs {
+pub struct SteerArgs {
     /// Which
     #[arg(value_name = "WATCH", value_parser = watch_name, required = true)]
     pub watches: Vec<WatchName>,
@@ -75,29 +56,24 @@ fn sent(text: &str) -> Result<Signal, SignalError> {
 ///
 /// # Errors
 /// When there is no daemon.
-pub async fn pause(args: &PauseArgs, out: impl Write) -> Result<u8, AskError> {
-    steer(&args.daemon, &args.watches, "pause", args.json, out).await
+pub async fn pause(args: &SteerArgs, out: impl Write) -> Result<u8, AskError> {
+    steer(args, "pause", out).await
 }
 
 /// Resumes them.
 ///
 /// # Errors
 /// When there is no daemon.
-pub async fn resume(args: &ResumeArgs, out: impl Write) -> Result<u8, AskError> {
-    steer(&args.daemon, &args.watches, "resume", args.json, out).await
+pub async fn resume(args: &SteerArgs, out: impl Write) -> Result<u8, AskError> {
+    steer(args, "resume", out).await
 }
 
-async fn steer(
-    daemon: &DaemonArgs,
-    watches: &[WatchName],
-    how: &str,
-    json: bool,
-    mut out: impl Write,
-) -> Result<u8, AskError> {
+async fn steer(args: &SteerArgs, how: &str, mut out: impl Write) -> Result<u8, AskError> {
+    let SteerArgs { watches, json, daemon } = args;
     let client = daemon.client();
     each(watches, async |name| {
         let steered: Steered = client.post(&format!("/v1/watches/{name}/{how}")).await?;
-        if json {
+        if *json {
             line_of(name, &steered, &mut out)?;
         }
         Ok(0)

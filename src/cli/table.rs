@@ -5,6 +5,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use unicode_width::UnicodeWidthChar;
 
 use super::terminal::Colour;
+use crate::record::printable::Printable;
 
 /// How wide a column but the last may be on a terminal.
 const WIDEST: u16 = 28;
@@ -15,7 +16,7 @@ const WIDEST: u16 = 28;
 pub fn table(head: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_header(head.to_vec());
-    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| of_one_line(&cell))));
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| Printable::new(&cell).to_string())));
     match width {
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
@@ -28,15 +29,6 @@ pub fn table(head: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> Strin
         }
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-/// What would begin another line, or steer the terminal, is made visible.
-fn of_one_line(cell: &str) -> String {
-    let shown = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    cell.chars().map(shown).collect()
 }
 
 /// The same table with what stands in the column of this head in the colour that `colour` has for it. Of what is

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -85,6 +85,8 @@ impl Client {
     /// # Errors
     /// As `post`.
     pub async fn post_and_wait<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        // Else one that does not answer at all is not told from one whose run takes its time.
+        self.bytes("GET", "/livez").await?;
         Ok(serde_json::from_slice(&self.send("POST", path).await?.collect().await?.to_bytes())?)
     }
 
@@ -93,8 +95,7 @@ impl Client {
     /// # Errors
     /// As `get`.
     pub async fn bytes(&self, method: &str, path: &str) -> Result<Bytes, ClientError> {
-        let answer = async { Ok(self.send(method, path).await?.collect().await?.to_bytes()) };
-        timeout(ANSWER, answer).await.map_err(|_| ClientError::Silent { socket: self.socket.clone() })?
+        self.in_time(async { Ok(self.send(method, path).await?.collect().await?.to_bytes()) }).await
     }
 
     /// The body as it comes.
@@ -102,7 +103,7 @@ impl Client {
     /// # Errors
     /// As `get`.
     pub async fn stream(&self, path: &str) -> Result<Parts, ClientError> {
-        Ok(Parts(self.send("GET", path).await?))
+        Ok(Parts(self.in_time(self.send("GET", path)).await?))
     }
 
     /// Hands on each event as it comes: its name, if it is not an ordinary one, and its data; until `hear` says that
@@ -115,8 +116,7 @@ impl Client {
         path: &str,
         mut hear: impl FnMut(Option<&str>, &str) -> io::Result<bool>,
     ) -> Result<(), ClientError> {
-        let began = timeout(ANSWER, self.send("GET", path)).await;
-        let mut body = began.map_err(|_| ClientError::Silent { socket: self.socket.clone() })??;
+        let mut body = self.in_time(self.send("GET", path)).await?;
         let mut text = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame?;
@@ -136,6 +136,14 @@ impl Client {
         Ok(())
     }
 
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let silent = |_| ClientError::Silent { socket: self.socket.clone() };
+        timeout(ANSWER, answer).await.map_err(silent)?
+    }
+
     async fn send(&self, method: &str, path: &str) -> Result<Incoming, ClientError> {
         let no_daemon = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => ClientError::NotAllowed(self.socket.clone()),
@@ -151,6 +159,9 @@ impl Client {
         let answer = sender.send_request(request).await?;
         if answer.status().is_success() {
             return Ok(answer.into_body());
+        }
+        if answer.status() == StatusCode::FORBIDDEN {
+            return Err(ClientError::NotAllowed(self.socket.clone()));
         }
         let body = answer.into_body().collect().await?.to_bytes();
         Err(ClientError::Refused(serde_json::from_slice(&body)?))

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::{
     ConnectionState, FileProblem, Fired, FiredEnd, Killed, Problem, Reloaded, Runs, Status, Steered, Watch,
@@ -17,18 +19,19 @@ use super::api::{
 use super::describe::{Now, describe};
 use super::route::Wait;
 use super::scrape::{self, Scene, WatchScene};
+use super::survey::Survey;
 use crate::config::changes::Outdated;
 use crate::config::loader::ReloadRequest;
 use crate::config::problem::Problem as ConfigProblem;
 use crate::config::spec::WatchName;
-use crate::record::events::Subscription;
+use crate::record::events::{EventId, Following, Subscription};
 use crate::record::history::Output;
 use crate::record::metrics::exposition::Exposition;
 use crate::record::metrics::process;
 use crate::record::reader::{LastRuns, Reader};
 use crate::record::writer::LostLines;
 use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand};
-use crate::schedule::order::Outcome;
+use crate::schedule::order::{Outcome, RunId};
 use crate::schedule::step::Gate;
 use crate::watch::connection::Connection;
 use crate::watch::hub::{self, Readings};
@@ -76,8 +79,10 @@ pub struct Desk {
     pub records: Reader,
     /// The number of the last run that somebody wanted.
     pub last_fire: Arc<AtomicU64>,
-    /// Who asks for metrics has to hold it: whoever asks, and however often, the parts answer one at a time.
-    pub scrape: Arc<Semaphore>,
+    /// How every watch stands.
+    pub scenes: Survey<Vec<WatchScene>>,
+    /// How the daemon does, as Prometheus reads it.
+    pub exposition: Survey<Bytes>,
     /// How many lines the log did not take.
     pub lost_lines: LostLines,
 }
@@ -117,15 +122,20 @@ impl Desk {
     /// # Errors
     /// When the daemon is stopping.
     pub async fn watches(&self) -> Result<Vec<Watch>, Problem> {
-        Ok(self.scenes().await?.into_iter().map(|one| one.watch).collect())
+        Ok(self.scenes().await?.iter().map(|one| one.watch.clone()).collect())
     }
 
-    /// How the daemon does, in Prometheus' text format.
+    /// How the daemon does, or did at most so long ago, in Prometheus' text format.
     ///
     /// # Errors
     /// When the daemon is stopping.
-    pub async fn metrics(&self) -> Result<String, Problem> {
-        let _turn = self.scrape.acquire().await.map_err(|_| stopping())?;
+    pub async fn metrics(&self, age: Duration) -> Result<Bytes, Problem> {
+        let desk = self.clone();
+        let text = self.exposition.answer(age, async move { desk.expose().await.ok() }).await;
+        text.map(|text| Bytes::clone(&text)).ok_or_else(stopping)
+    }
+
+    async fn expose(&self) -> Result<Bytes, Problem> {
         let watches = self.scenes().await?;
         let updates = self.ask(&self.scheduler, Ask::Tally).await?;
         let runs = self.records.metrics().await.ok_or_else(stopping)?;
@@ -145,29 +155,44 @@ impl Desk {
         let mut exposition = Exposition::default();
         scrape::describe(&scene, &mut exposition);
         process::add(&mut exposition, scrape::seconds(self.about.started));
-        Ok(exposition.finish())
+        Ok(exposition.finish().into())
     }
 
-    async fn scenes(&self) -> Result<Vec<WatchScene>, Problem> {
+    async fn scenes(&self) -> Result<Arc<Vec<WatchScene>>, Problem> {
+        let desk = self.clone();
+        let look = async move { desk.look_at_all().await.ok() };
+        self.scenes.answer(Duration::ZERO, look).await.ok_or_else(stopping)
+    }
+
+    async fn look_at_all(&self) -> Result<Vec<WatchScene>, Problem> {
         let stands = self.ask(&self.scheduler, Ask::Watches).await?;
         let mut znodes = self.ask(&self.hub, hub::Ask::Znodes).await?;
-        let mut last = self.records.last_runs().await;
-        let (connection, now) = (*self.readings.connection.borrow(), Now::read());
-        let wrong = self.wrong.borrow();
-        let mut watches: Vec<WatchScene> = stands
-            .iter()
-            .filter_map(|stand: &Stand| {
-                let znode = znodes.remove(&stand.name).unwrap_or(ZnodeState::Unknown);
-                let LastRuns { ended, tally: runs, running: _ } =
-                    last.remove(&stand.name).unwrap_or_default();
-                let last = ended.map(Arc::unwrap_or_clone);
-                let outdated = wrong.outdated.get(&stand.name).map(|problem| self.outdated(problem));
-                let watch = describe(stand, stand.spec.as_deref()?, znode, connection, last, outdated, now);
-                Some(WatchScene { watch, updates: stand.updates, runs })
-            })
-            .collect();
+        let mut last = self.records.last_runs().await.ok_or_else(stopping)?;
+        let now = Now::read();
+        let scene = |stand: &Stand| {
+            let last = last.remove(&stand.name).unwrap_or_default();
+            self.scene(stand, znodes.remove(&stand.name), last, now)
+        };
+        let mut watches: Vec<WatchScene> = stands.iter().filter_map(scene).collect();
         watches.sort_by(|one, other| one.watch.name.cmp(&other.watch.name));
         Ok(watches)
+    }
+
+    /// How a watch stands; `None` where only a run is left of it.
+    fn scene(
+        &self,
+        stand: &Stand,
+        znode: Option<ZnodeState>,
+        last: LastRuns,
+        now: Now,
+    ) -> Option<WatchScene> {
+        let znode = znode.unwrap_or(ZnodeState::Unknown);
+        let connection = *self.readings.connection.borrow();
+        let LastRuns { ended, tally: runs, running: _ } = last;
+        let last = ended.map(Arc::unwrap_or_clone);
+        let outdated = self.wrong.borrow().outdated.get(&stand.name).map(|problem| self.outdated(problem));
+        let watch = describe(stand, stand.spec.as_deref()?, znode, connection, last, outdated, now);
+        Some(WatchScene { watch, updates: stand.updates, runs })
     }
 
     fn outdated(&self, problem: &ConfigProblem) -> String {
@@ -181,11 +206,12 @@ impl Desk {
     /// # Errors
     /// When there is none of that name.
     pub async fn watch(&self, name: &WatchName) -> Result<Watch, Problem> {
-        let watches = self.watches().await?;
-        watches
-            .into_iter()
-            .find(|watch| watch.name == name.as_str())
-            .ok_or_else(|| Problem::no_watch(name.as_str()))
+        let none = || Problem::no_watch(name.as_str());
+        let stand = self.ask(&self.scheduler, |reply| Ask::Watch(name.clone(), reply)).await?;
+        let stand = stand.ok_or_else(none)?;
+        let znode = self.ask(&self.hub, |reply| hub::Ask::Znode(name.clone(), reply)).await?;
+        let last = self.records.last_runs_of(name).await.ok_or_else(stopping)?;
+        self.scene(&stand, znode, last, Now::read()).map(|scene| scene.watch).ok_or_else(none)
     }
 
     /// The runs of a watch, also of one that is no longer defined.
@@ -193,11 +219,29 @@ impl Desk {
     /// # Errors
     /// When there is none of that name, and never was within memory.
     pub async fn runs(&self, name: &WatchName) -> Result<Runs, Problem> {
-        let runs = self.records.runs(name).await;
+        let runs = self.records.runs(name).await.ok_or_else(stopping)?;
         if runs.is_empty() {
             self.watch(name).await?;
         }
         Ok(Runs { runs })
+    }
+
+    /// What a run has printed, and what happens from then on.
+    ///
+    /// # Errors
+    /// When nothing is kept of it.
+    pub async fn follow_run(&self, run: RunId) -> Result<(Output, Subscription), Problem> {
+        let (output, live) = self.records.follow_output(run).await.ok_or_else(stopping)?;
+        let detail = || format!("nothing is kept of what run {run} has printed");
+        Ok((output.ok_or_else(|| Problem::new(404, "no output", detail()))?, live))
+    }
+
+    /// What has happened since this event, as far as it is kept, and what happens from then on.
+    ///
+    /// # Errors
+    /// When the daemon is stopping.
+    pub async fn follow(&self, after: Option<u64>) -> Result<Following, Problem> {
+        self.records.follow(after.map(EventId::from_u64)).await.ok_or_else(stopping)
     }
 
     /// What the last run of a watch has printed, and what happens from then on; with `follow` also of one that has not
@@ -238,10 +282,12 @@ impl Desk {
         let (accepted, answer) = oneshot::channel();
         let (started, start) = oneshot::channel();
         let (ended, end) = oneshot::channel();
-        // In this order: what is not awaited when it comes is not run.
+        // In this order: what is not awaited when it comes is not run. The hub has a place for it before: else what is
+        // awaited would be so for ever where who asks goes between the two.
         let awaited = Ask::Await(fire, Awaited { by, accepted, started, ended });
+        let at_hub = self.hub.reserve().await.map_err(|_| stopping())?;
         self.scheduler.send(awaited).await.map_err(|_| stopping())?;
-        self.hub.send(hub::Ask::Fire(name.clone(), fire)).await.map_err(|_| stopping())?;
+        at_hub.send(hub::Ask::Fire(name.clone(), fire));
         let Accepted { gate, run } = match answer.await.map_err(|_| stopping())? {
             Ok(accepted) => accepted,
             Err(why) => return Err(not_run(name, why)),
@@ -385,5 +431,86 @@ fn file_problem(problem: &ConfigProblem) -> FileProblem {
         column: problem.place.as_ref().map(|place| place.column),
         message: problem.message.clone(),
         help: problem.help.clone(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::record::reader::{Request, reader};
+    use crate::schedule::step::Standing;
+    use crate::watch::hub::reports;
+    use crate::watch::update::Beat;
+
+    struct Rig {
+        desk: Desk,
+        scheduler: mpsc::Receiver<Ask>,
+        hub: mpsc::Receiver<hub::Ask>,
+        journal: mpsc::Receiver<Request>,
+    }
+
+    /// The parts are played by the test. Of the reports nothing is known but that there is no connection.
+    fn rig() -> Rig {
+        let ((scheduler_in, scheduler), (hub_in, hub)) = (mpsc::channel(1), mpsc::channel(1));
+        let (records, journal) = reader();
+        let (host, servers, started) = (String::new(), String::new(), Timestamp::UNIX_EPOCH);
+        let desk = Desk {
+            about: About { host, servers, config_dir: "/".into(), started },
+            hub: hub_in,
+            scheduler: scheduler_in,
+            loader: mpsc::channel(1).0,
+            readings: reports().1,
+            wrong: watch::channel(Wrong::default()).1,
+            records,
+            last_fire: Arc::default(),
+            scenes: Survey::default(),
+            exposition: Survey::default(),
+            lost_lines: LostLines::default(),
+        };
+        Rig { desk, scheduler, hub, journal }
+    }
+
+    #[tokio::test]
+    async fn a_question_about_one_watch_is_put_to_each_part_about_that_one_alone() {
+        let Rig { desk, mut scheduler, mut hub, mut journal } = rig();
+        let name: WatchName = "a".try_into().unwrap();
+        let parts = async {
+            let Some(Ask::Watch(asked, reply)) = scheduler.recv().await else { panic!("all of them") };
+            let text = b"[[watch]]\nznode = '/a'\ncommand = 'true'";
+            let spec = crate::config::parse::parse("a.toml".as_ref(), text, &Default::default(), "a");
+            let spec = Some(spec.unwrap().remove(0).spec);
+            let standing = Standing { gate: Gate::Open, running: vec![], waiting: 0, hindrance: None };
+            reply.send(Some(Stand { name: asked, spec, standing, updates: 0 })).unwrap();
+            let Some(hub::Ask::Znode(_, reply)) = hub.recv().await else { panic!("all of them") };
+            reply.send(Some(ZnodeState::Unreadable)).unwrap();
+            let Some(Request::LastRunsOf(_, reply)) = journal.recv().await else { panic!("all of them") };
+            reply.send(LastRuns::default()).unwrap();
+            // Of one that there is not, nobody else is asked.
+            let Some(Ask::Watch(_, reply)) = scheduler.recv().await else { panic!("all of them") };
+            drop(reply.send(None));
+        };
+        let asking = async {
+            let found = desk.watch(&name).await.unwrap();
+            assert_eq!((&*found.name, found.state), ("a", crate::control::api::State::Unreadable));
+            assert_eq!(desk.watch(&name).await.unwrap_err().title, "no such watch");
+        };
+        tokio::join!(parts, asking);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_before_the_hub_was_asked_for_a_run_leaves_nobody_waiting_for_it() {
+        let Rig { mut desk, mut scheduler, hub, journal: _ } = rig();
+        let since = Timestamp::UNIX_EPOCH;
+        desk.readings.connection = watch::channel(Connection::Connected { since, session: 1 }).1;
+        // It has no time for more.
+        desk.hub.try_send(hub::Ask::Beat(Beat::default())).unwrap();
+        let name = "a".try_into().unwrap();
+        let firing = desk.fire(&name, Wait::No, Uid::from_raw(7));
+        assert!(timeout(Duration::from_secs(1), firing).await.is_err());
+        assert!(scheduler.try_recv().is_err());
+        drop(hub);
     }
 }

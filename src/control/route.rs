@@ -143,8 +143,11 @@ pub const ALWAYS: &[(u16, &str)] = &[
     (400, "not such a value"),
     (408, "body too slow"),
     (413, "body too large"),
+    (403, "not allowed"),
+    (503, "too many connections"),
 ];
 
+const WAITING: (u16, &str) = (503, "too many who wait");
 const STOPPING: (u16, &str) = (503, "stopping");
 const NO_WATCH: (u16, &str) = (404, "no such watch");
 const NO_RUN: (u16, &str) = (404, "no such run");
@@ -235,7 +238,7 @@ pub const RESOURCES: &[Resource] = &[
                   that some are missing",
         parameters: &[FOLLOW],
         content: Content::Text,
-        problems: &[NO_WATCH, NO_OUTPUT, STOPPING],
+        problems: &[NO_WATCH, NO_OUTPUT, WAITING, STOPPING],
         read: |asked| Ok(Route::WatchOutput { watch: asked.watch()?, follow: asked.flag("follow")? }),
     },
     Resource {
@@ -246,7 +249,7 @@ pub const RESOURCES: &[Resource] = &[
                   ended. Who reads too slowly is told in a line of its own that some are missing",
         parameters: &[FOLLOW],
         content: Content::Text,
-        problems: &[NO_RUN, NO_OUTPUT, STOPPING],
+        problems: &[NO_RUN, NO_OUTPUT, WAITING, STOPPING],
         read: |asked| Ok(Route::Output { run: asked.run()?, follow: asked.flag("follow")? }),
     },
     Resource {
@@ -269,7 +272,7 @@ pub const RESOURCES: &[Resource] = &[
             },
         ],
         content: Content::Events,
-        problems: &[STOPPING],
+        problems: &[WAITING, STOPPING],
         read: |asked| Ok(Route::Events { after: asked.number("after")?, follow: !asked.flag("past")? }),
     },
     Resource {
@@ -291,6 +294,7 @@ pub const RESOURCES: &[Resource] = &[
             (409, "no access"),
             (410, "no longer defined"),
             (503, "not connected"),
+            WAITING,
             STOPPING,
         ],
         read: |asked| {

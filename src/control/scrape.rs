@@ -1,4 +1,6 @@
-//! What the parts of the daemon have answered, as metrics. Pure, but for what the kernel is asked about this process.
+//! What the parts of the daemon have answered, as metrics. Pure.
+
+use std::sync::Arc;
 
 use super::api::{State, Watch};
 use crate::record::metrics::Metrics;
@@ -21,7 +23,7 @@ pub struct Scene {
     /// How often the daemon took in what a look at the config folder has changed, the first one among them.
     pub loads: u64,
     /// Every watch that is defined, by name.
-    pub watches: Vec<WatchScene>,
+    pub watches: Arc<Vec<WatchScene>>,
     /// What became of updates.
     pub updates: Updates,
     /// What is counted of runs.
@@ -166,11 +168,11 @@ mod tests {
             reconnects: Reconnects { connections: 3, sessions: 1 },
             broken_files: 1,
             loads: 4,
-            watches: vec![
+            watches: Arc::new(vec![
                 watch("failing", State::Stopped, failed),
                 watch("git.head", State::Watching, Runs::default()),
                 watch("waits", State::Waiting, Runs::default()),
-            ],
+            ]),
             updates: Updates { received: 9, collapsed: 2, discarded: 1 },
             runs,
             lost_lines: 7,
@@ -285,6 +287,8 @@ twitcher_run_duration_seconds_sum 4.5
 twitcher_run_duration_seconds_count 3
 # HELP twitcher_start_delay_seconds From when the daemon had read an update to when its process was made: all waiting included, and retries left out.
 # TYPE twitcher_start_delay_seconds histogram
+twitcher_start_delay_seconds_bucket{le="0.0005"} 0
+twitcher_start_delay_seconds_bucket{le="0.001"} 0
 twitcher_start_delay_seconds_bucket{le="0.0025"} 0
 twitcher_start_delay_seconds_bucket{le="0.005"} 3
 twitcher_start_delay_seconds_bucket{le="0.01"} 3

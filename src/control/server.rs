@@ -1,6 +1,7 @@
-//! Speaks HTTP over the socket, on a thread and a runtime of its own: a client that is slow, silent or many takes
-//! nothing from what the daemon is for.
+//! Speaks HTTP over the socket, on a thread and a runtime of its own, so that a client that is slow, silent or many is
+//! waited for by nobody else.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
@@ -22,23 +23,25 @@ use nix::unistd::{Gid, Uid};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::api::Problem;
 use super::desk::Desk;
 use super::peer::Peer;
+use super::places::{Lingering, Offer, Places, Refusal};
 use super::printed::{self, Whose};
-use super::route::{Route, methods, route};
+use super::route::{Route, Wait, methods, route};
 use super::socket;
-use crate::record::events::{Event, EventId, Subscription, Told};
+use super::stall::Unstalled;
+use crate::record::events::{Event, Following, Subscription, Told};
 use crate::record::history::Output;
 use crate::record::metrics::exposition;
 
-/// How many connections there may be at once. More are let in as others go.
-const CONNECTIONS: usize = 256;
+/// How often it is logged that somebody was refused.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a client may take to say what it wants, also between two requests.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -54,33 +57,6 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How long one who is not known may take from the connection to the last of the answer.
 const STRANGER: Duration = Duration::from_secs(30);
-
-/// What is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// Everything, to somebody who may use the socket.
-    Everything {
-        /// Who that is.
-        by: Uid,
-    },
-    /// What only tells how the daemon does, to whoever asks, one request to a connection.
-    Readings,
-}
-
-impl Offer {
-    fn has(self, route: &Route) -> bool {
-        matches!(self, Self::Everything { .. })
-            || matches!(route, Route::Metrics | Route::Live | Route::Ready)
-    }
-
-    /// Who asks for something to be done.
-    fn by(self) -> Result<Uid, Problem> {
-        match self {
-            Self::Everything { by } => Ok(by),
-            Self::Readings => Err(Problem::new(403, "not allowed", "nothing can be changed from here")),
-        }
-    }
-}
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -105,10 +81,20 @@ pub fn start(
                     Ok(listener) => listener,
                     Err(error) => return warn!("cannot serve the control socket: {error}"),
                 };
+                let said = Cell::new(None);
                 let accept = async || {
                     let (stream, _) = listener.accept().await?;
-                    let by = Peer::of(&stream).ok().filter(|peer| peer.may_use(group));
-                    Ok(by.map(|peer| (stream, Offer::Everything { by: Uid::from_raw(peer.uid()) })))
+                    let offer = match Peer::of(&stream) {
+                        Ok(peer) if peer.may_use(group) => {
+                            Offer::Everything { by: Uid::from_raw(peer.uid()) }
+                        }
+                        Ok(peer) => {
+                            say_refused(peer, &said);
+                            Offer::Nothing(Refusal::NotAllowed)
+                        }
+                        Err(_) => Offer::Nothing(Refusal::NotAllowed),
+                    };
+                    Ok((stream, offer))
                 };
                 serve(accept, desk, stop).await;
             }),
@@ -118,24 +104,32 @@ pub fn start(
     })
 }
 
-/// Serves those who are let in, until `stop`. Of who connects `accept` gives the stream and what is for them, or `None`
-/// where nobody is to be listened to.
+/// Whoever is refused may come again and again.
+fn say_refused(peer: Peer, said: &Cell<Option<Instant>>) {
+    if said.get().is_none_or(|said| said.elapsed() >= SAID_AGAIN) {
+        said.set(Some(Instant::now()));
+        warn!(uid = peer.uid(), "refused somebody at the control socket: it is not theirs to use");
+    }
+}
+
+/// Serves those who are let in, until `stop`. Of who connects `accept` gives the stream and what is for them.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    accept: impl AsyncFn() -> io::Result<Option<(S, Offer)>>,
+    accept: impl AsyncFn() -> io::Result<(S, Offer)>,
     desk: Desk,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::default();
     loop {
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (accept().await, place)
+            let place = Arc::clone(&places.all).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, offer) = accept().await?;
+            Ok::<_, io::Error>((stream, places.seat(place, offer)))
         };
-        let ((stream, offer), place) = tokio::select! {
+        let (stream, offer, held) = tokio::select! {
             () = stop.cancelled() => return,
-            (accepted, place) = accepted => match accepted {
-                Ok(Some(stream)) => (stream, place),
-                Ok(None) => continue,
+            accepted = accepted => match accepted {
+                Ok((stream, Some((offer, held)))) => (stream, offer, held),
+                Ok((_, None)) => continue,
                 Err(error) => {
                     // Such as too many open files, which passes.
                     debug!("cannot accept a connection: {error}");
@@ -144,34 +138,43 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                 }
             },
         };
-        let (desk, stop) = (desk.clone(), stop.clone());
+        let (desk, lingering, stop) = (desk.clone(), places.lingering.clone(), stop.clone());
         tokio::spawn(async move {
-            let _place = place;
+            let _held = held;
             tokio::select! {
-                () = converse(stream, desk, offer) => {}
+                () = converse(stream, desk, lingering, offer) => {}
                 () = stop.cancelled() => {}
             }
         });
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Desk, offer: Offer) {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    desk: Desk,
+    lingering: Lingering,
+    offer: Offer,
+) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(32 << 10);
-    http.keep_alive(offer != Offer::Readings);
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, &desk, offer).await) });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    http.keep_alive(matches!(offer, Offer::Everything { .. }));
+    let service =
+        service_fn(|request| async { Ok::<_, Infallible>(answer(request, &desk, &lingering, offer).await) });
+    let connection = http.serve_connection(TokioIo::new(Unstalled::new(stream)), service);
     let ended = match offer {
         Offer::Everything { .. } => connection.await,
-        // Else who asks and never reads would keep a place for ever.
-        Offer::Readings => timeout(STRANGER, connection).await.unwrap_or(Ok(())),
+        // Else who reads a byte now and then would keep a place for ever.
+        Offer::Readings | Offer::Nothing(_) => timeout(STRANGER, connection).await.unwrap_or(Ok(())),
     };
     if let Err(error) = ended {
         debug!("a connection of a client ended: {error}");
     }
 }
 
-async fn answer(request: Request<Incoming>, desk: &Desk, offer: Offer) -> Answer {
+async fn answer(request: Request<Incoming>, desk: &Desk, lingering: &Lingering, offer: Offer) -> Answer {
+    if let Offer::Nothing(refusal) = offer {
+        return refuse(&refusal.problem());
+    }
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let answered = async {
@@ -180,7 +183,7 @@ async fn answer(request: Request<Incoming>, desk: &Desk, offer: Offer) -> Answer
         if !offer.has(&route) {
             return Err(Problem::no_resource(path));
         }
-        perform(route, offer, desk).await
+        perform(route, offer, desk, lingering).await
     };
     let mut answer = answered.await.unwrap_or_else(|problem| refuse(&problem));
     if answer.status() == StatusCode::METHOD_NOT_ALLOWED
@@ -212,29 +215,48 @@ async fn read_to_the_end(mut body: Incoming) -> Result<(), Problem> {
     timeout(SILENCE, read).await.map_err(late)?
 }
 
-async fn perform(route: Route, offer: Offer, desk: &Desk) -> Result<Answer, Problem> {
+async fn perform(route: Route, offer: Offer, desk: &Desk, lingering: &Lingering) -> Result<Answer, Problem> {
     let by = offer.by();
+    // Whoever is there for so long has a place for that as well, and leaves it when there is no more to be told.
+    let lingers = match &route {
+        Route::Output { follow, .. } | Route::WatchOutput { follow, .. } | Route::Events { follow, .. } => {
+            *follow
+        }
+        Route::Fire { wait, .. } => *wait != Wait::No,
+        Route::Live
+        | Route::Ready
+        | Route::Metrics
+        | Route::Status
+        | Route::Watches
+        | Route::Watch(_)
+        | Route::Runs(_)
+        | Route::Pause(_)
+        | Route::Resume(_)
+        | Route::Kill { .. }
+        | Route::Reload => false,
+    };
+    let place = match &by {
+        Ok(by) if lingers => Some(lingering.place(*by)?),
+        Ok(_) | Err(_) => None,
+    };
     match route {
         Route::Live => Ok(text("alive\n")),
         Route::Ready if desk.is_ready() => Ok(text("ready\n")),
         Route::Ready => Err(Problem::new(503, "not ready", "not all that is watched was looked at")),
-        Route::Metrics => Ok(bytes(desk.metrics().await?.into(), exposition::CONTENT_TYPE)),
+        Route::Metrics => Ok(bytes(desk.metrics(offer.age()).await?, exposition::CONTENT_TYPE)),
         Route::Status => json(&desk.status().await?),
         Route::Watches => json(&desk.watches().await?),
         Route::Watch(name) => json(&desk.watch(&name).await?),
         Route::Runs(name) => json(&desk.runs(&name).await?),
-        Route::Output { run, follow } => {
-            let found = desk.records.follow_output(run).await;
-            let none =
-                || Problem::new(404, "no output", format!("nothing is kept of what run {run} has printed"));
-            let (output, live) = found.ok_or_else(none)?;
-            Ok(printed(desk, Whose::Run(run), Some(output), live, follow))
+        Route::Output { run, follow: _ } => {
+            let (output, live) = desk.follow_run(run).await?;
+            Ok(printed(desk, Whose::Run(run), Some(output), live, place))
         }
         Route::WatchOutput { watch, follow } => {
             let (output, live) = desk.follow_output(&watch, follow).await?;
-            Ok(printed(desk, Whose::Watch(watch), output, live, follow))
+            Ok(printed(desk, Whose::Watch(watch), output, live, place))
         }
-        Route::Events { after, follow } => Ok(events(desk, after, follow).await),
+        Route::Events { after, follow: _ } => Ok(events(desk.follow(after).await?, after.is_some(), place)),
         Route::Fire { watch, wait } => json(&desk.fire(&watch, wait, by?).await?),
         Route::Pause(watch) => json(&desk.pause(&watch, by?).await?),
         Route::Resume(watch) => json(&desk.resume(&watch, by?).await?),
@@ -243,26 +265,35 @@ async fn perform(route: Route, offer: Offer, desk: &Desk) -> Result<Answer, Prob
     }
 }
 
-/// What was printed, and with `follow` what is.
-fn printed(desk: &Desk, whose: Whose, output: Option<Output>, live: Subscription, follow: bool) -> Answer {
-    if !follow {
+/// What was printed, and for those who have a place to follow it what is.
+fn printed(
+    desk: &Desk,
+    whose: Whose,
+    output: Option<Output>,
+    live: Subscription,
+    place: Option<OwnedSemaphorePermit>,
+) -> Answer {
+    let Some(place) = place else {
         return bytes(output.map(|output| output.text).unwrap_or_default(), TEXT);
-    }
+    };
     let (parts, body) = mpsc::channel(16);
-    tokio::spawn(printed::follow(whose, output, live, desk.records.clone(), parts));
+    let records = desk.records.clone();
+    tokio::spawn(async move {
+        printed::follow(whose, output, live, records, parts).await;
+        drop(place);
+    });
     streamed(body, TEXT)
 }
 
 /// Server-sent events: `id` is what `after` takes, `data` the event as JSON. Where some are missing, since they
-/// are no longer kept or the client was too slow, there is one named `missed` without an id.
-async fn events(desk: &Desk, after: Option<u64>, follow: bool) -> Answer {
+/// are no longer kept or the client was too slow, there is one named `missed` without an id. Those who have a place to
+/// follow them are told of those to come.
+fn events(mut following: Following, is_after_one: bool, place: Option<OwnedSemaphorePermit>) -> Answer {
     let (frames, body) = mpsc::channel(16);
-    let following = desk.records.follow(after.map(EventId::from_u64)).await;
     tokio::spawn(async move {
-        let Some(mut following) = following else { return };
         // Somebody who names no event wants to know what happens from now on.
-        let past = if after.is_some() || !follow { following.past } else { Vec::new() };
-        if after.is_some() && following.is_missing_some && frames.send(missed(None)).await.is_err() {
+        let past = if is_after_one || place.is_none() { following.past } else { Vec::new() };
+        if is_after_one && following.is_missing_some && frames.send(missed(None)).await.is_err() {
             return;
         }
         for event in past {
@@ -270,11 +301,13 @@ async fn events(desk: &Desk, after: Option<u64>, follow: bool) -> Answer {
                 return;
             }
         }
-        if !follow {
-            return;
-        }
+        let Some(_place) = place else { return };
         loop {
-            let next = match timeout(STILL_THERE, following.live.next()).await {
+            let next = tokio::select! {
+                () = frames.closed() => return,
+                next = timeout(STILL_THERE, following.live.next()) => next,
+            };
+            let next = match next {
                 Ok(Some(Told::Event(event))) => frame(&event),
                 Ok(Some(Told::Missed(count))) => missed(Some(count)),
                 Ok(None) => return,
@@ -346,15 +379,27 @@ fn refuse(problem: &Problem) -> Answer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::watch;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::control::desk::{About, Wrong};
-    use crate::record::reader::reader;
+    use crate::control::places::{CONNECTIONS, LINGERING, ROOTS};
+    use crate::control::stall::STALLED;
+    use crate::control::survey::Survey;
+    use crate::record::events::{Events, What};
+    use crate::record::reader::{Request as AskedOfJournal, reader};
     use crate::record::writer::LostLines;
+    use crate::schedule::order::RunId;
     use crate::watch::hub::reports;
+
+    fn seen_by(offer: Offer) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+        let (client, served) = duplex(64);
+        (client, tokio::spawn(converse(served, desk(), Places::default().lingering, offer)))
+    }
+
+    const ROOT: Offer = Offer::Everything { by: Uid::from_raw(0) };
+    const OTHER: Offer = Offer::Everything { by: Uid::from_raw(1) };
 
     /// One whose parts are gone: health is told all the same.
     fn desk() -> Desk {
@@ -368,29 +413,155 @@ mod tests {
             wrong: watch::channel(Wrong::default()).1,
             records: reader().0,
             last_fire: Arc::default(),
-            scrape: Arc::new(Semaphore::new(1)),
+            scenes: Survey::default(),
+            exposition: Survey::default(),
             lost_lines: LostLines::default(),
         }
     }
 
+    /// A client's connection at the door, and what it is told at its first request.
+    async fn told(client: &mut DuplexStream) -> String {
+        client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_stranger_that_does_not_read_its_answer_is_let_go() {
-        let (mut client, served) = duplex(64);
-        let began = Instant::now();
-        let conversation = tokio::spawn(converse(served, desk(), Offer::Readings));
-        client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    async fn who_does_not_read_its_answer_is_let_go() {
+        for (offer, limit) in [(Offer::Readings, STRANGER), (OTHER, STALLED), (ROOT, STALLED)] {
+            let (mut client, conversation) = seen_by(offer);
+            let began = Instant::now();
+            client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            timeout(STALLED * 10, conversation).await.unwrap().unwrap();
+            assert_eq!(began.elapsed(), limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_but_reads_is_told_everything() {
+        let (mut client, conversation) = seen_by(OTHER);
+        client.write_all(b"GET /none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while let Ok(byte) = client.read_u8().await {
+            answer.push(byte);
+            tokio::time::sleep(STALLED / 10).await;
+        }
         conversation.await.unwrap();
-        assert_eq!(began.elapsed(), STRANGER);
+        assert!(answer.ends_with(b"\"}"), "{}", String::from_utf8_lossy(&answer));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stranger_has_one_answer_to_a_connection() {
-        let (mut client, served) = duplex(64);
-        let conversation = tokio::spawn(converse(served, desk(), Offer::Readings));
+        let (mut client, conversation) = seen_by(Offer::Readings);
         client.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nalive\n"), "{answer}");
         conversation.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_leave_places_for_root_and_those_who_are_refused_take_none() {
+        let (door, at_door) = mpsc::channel(1);
+        let at_door = tokio::sync::Mutex::new(at_door);
+        let accept = async || at_door.lock().await.recv().await.ok_or_else(|| io::Error::other("over"));
+        let come = async |offer| {
+            let (client, served) = duplex(4096);
+            door.send((served, offer)).await.unwrap();
+            client
+        };
+        let stop = CancellationToken::new();
+        let serving = serve(accept, desk(), stop.clone());
+        let visiting = async {
+            // They say nothing, as long as they may.
+            let mut crowd = Vec::new();
+            for _ in 0..CONNECTIONS - ROOTS {
+                crowd.push(come(OTHER).await);
+            }
+            let refused = told(&mut come(OTHER).await).await;
+            assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+            assert!(refused.contains("\"title\":\"too many connections\""), "{refused}");
+            for _ in 0..CONNECTIONS {
+                let refused = told(&mut come(Offer::Nothing(Refusal::NotAllowed)).await).await;
+                assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+                assert!(refused.contains("content-type: application/problem+json"), "{refused}");
+            }
+            for _ in 0..ROOTS {
+                let mut client = come(ROOT).await;
+                assert!(told(&mut client).await.starts_with("HTTP/1.1 200 "));
+                crowd.push(client);
+            }
+            crowd.pop();
+            assert!(told(&mut come(ROOT).await).await.starts_with("HTTP/1.1 200 "));
+            stop.cancel();
+        };
+        tokio::join!(serving, visiting);
+    }
+
+    /// A desk whose journal has nothing to tell but what happens from now on, which is nothing.
+    fn desk_with_a_journal() -> (Desk, tokio::task::JoinHandle<()>) {
+        let (records, mut asked) = reader();
+        let journal = tokio::spawn(async move {
+            let mut events = Events::new(std::time::SystemTime::now());
+            while let Some(AskedOfJournal::Follow(since, reply)) = asked.recv().await {
+                let _ = reply.send(events.follow(since));
+            }
+            events.tell(What::Disconnected, std::time::SystemTime::now());
+        });
+        (Desk { records, ..desk() }, journal)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_may_follow_and_one_that_has_gone_makes_room_at_once() {
+        let (desk, _journal) = desk_with_a_journal();
+        let lingering = Places::default().lingering;
+        let events = || Route::Events { after: None, follow: true };
+        let mut followers = Vec::new();
+        for _ in 0..LINGERING {
+            followers.push(perform(events(), OTHER, &desk, &lingering).await.unwrap());
+        }
+        let refused = perform(events(), OTHER, &desk, &lingering).await.unwrap_err();
+        assert_eq!((refused.status, &*refused.title), (503, "too many who wait"));
+        let fire = Route::Fire { watch: "a".try_into().unwrap(), wait: Wait::End };
+        assert_eq!(perform(fire, OTHER, &desk, &lingering).await.unwrap_err().title, "too many who wait");
+        assert!(perform(events(), ROOT, &desk, &lingering).await.is_ok());
+        let past = Route::Events { after: None, follow: false };
+        assert!(perform(past, OTHER, &desk, &lingering).await.is_ok());
+
+        followers.clear();
+        // Not when they would have been told that nothing happens.
+        let all = async {
+            for place in 0..LINGERING {
+                while perform(events(), OTHER, &desk, &lingering)
+                    .await
+                    .map(|answer| followers.push(answer))
+                    .is_err()
+                {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                assert_eq!(followers.len(), place + 1);
+            }
+        };
+        assert!(timeout(STILL_THERE / 2, all).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn of_a_daemon_that_stops_it_is_said_that_it_does_and_not_that_there_is_nothing() {
+        let watch = || "a".try_into().unwrap();
+        for route in [
+            Route::Events { after: None, follow: true },
+            Route::Events { after: None, follow: false },
+            Route::Output { run: RunId::from_u64(1), follow: false },
+            Route::WatchOutput { watch: watch(), follow: true },
+            Route::Runs(watch()),
+            Route::Watch(watch()),
+            Route::Status,
+            Route::Metrics,
+        ] {
+            let refused = perform(route.clone(), ROOT, &desk(), &Places::default().lingering).await;
+            let problem = refused.map(|answer| answer.status()).unwrap_err();
+            assert_eq!((problem.status, &*problem.title), (503, "stopping"), "{route:?}");
+        }
     }
 }

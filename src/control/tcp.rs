@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::desk::Desk;
-use super::server::{Offer, serve};
+use super::places::Offer;
+use super::server::serve;
 
 /// How long until an address is tried again that is taken, or not this host's yet.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -26,8 +27,7 @@ pub fn start(address: SocketAddr, desk: Desk, stop: CancellationToken) -> io::Re
         match runtime {
             Ok(runtime) => runtime.block_on(async {
                 let Some(listener) = stop.run_until_cancelled(listen(address)).await else { return };
-                let accept =
-                    async || listener.accept().await.map(|(stream, _)| Some((stream, Offer::Readings)));
+                let accept = async || listener.accept().await.map(|(stream, _)| (stream, Offer::Readings));
                 serve(accept, desk, stop).await;
             }),
             Err(error) => error!("cannot serve metrics at {address}: {error}"),

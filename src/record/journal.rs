@@ -188,6 +188,7 @@ impl Journal {
                 drop(reply.send(Metrics { running, ..self.metrics.clone() }));
             }
             Request::LastRuns(reply) => drop(reply.send(self.runs.last())),
+            Request::LastRunsOf(watch, reply) => drop(reply.send(self.runs.last_of(&watch))),
             Request::Output(run, reply) => drop(reply.send((self.output(run), self.events.subscribe()))),
             Request::LastOutput(watch, reply) => {
                 let output = self.runs.newest(&watch).map(|run| self.output(run));
@@ -265,7 +266,7 @@ mod tests {
         }
 
         async fn runs(&self) -> Vec<(u64, bool)> {
-            let runs = self.reader.runs(&"a".try_into().unwrap()).await;
+            let runs = self.reader.runs(&"a".try_into().unwrap()).await.unwrap();
             runs.iter().map(|record| (record.run.as_u64(), record.is_running())).collect()
         }
     }
@@ -296,7 +297,9 @@ mod tests {
         rig.print(2, "one\n").await;
         // Not before it was taken note of.
         while rig.runs().await != [(2, true), (1, false)] {}
-        let last = &rig.reader.last_runs().await[&"a".try_into().unwrap()];
+        let name = "a".try_into().unwrap();
+        let last = &rig.reader.last_runs().await.unwrap()[&name];
+        assert_eq!(rig.reader.last_runs_of(&name).await.as_ref(), Some(last));
         assert_eq!(last.running.len(), 1);
         assert_eq!(last.ended.as_ref().unwrap().run.as_u64(), 1);
         let first = rig.reader.output(RunId::from_u64(1)).await.unwrap();
@@ -305,6 +308,7 @@ mod tests {
 
         while rig.reader.output(RunId::from_u64(2)).await.unwrap().text.is_empty() {}
         let (output, mut live) = rig.reader.follow_output(RunId::from_u64(2)).await.unwrap();
+        let output = output.unwrap();
         assert_eq!((&output.text[..], output.is_running), (&b"one\n"[..], true));
         rig.print(2, "two\n").await;
         rig.end(2, Outcome::Exited(0), "one\ntwo\n").await;

@@ -13,10 +13,10 @@ use std::time::Duration;
 use self::histogram::Histogram;
 use crate::schedule::order::Outcome;
 
-/// Up to a hundredth of a second for what is slow to be started, and up to an hour for what `splay` holds back: in
-/// seconds.
+/// From below a millisecond, which a start takes by itself, to an hour, which `splay` may hold it back: in seconds.
 const START_DELAYS: &[f64] = &[
-    0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    900.0, 3600.0,
 ];
 
 /// From what only touches a file to what takes an hour: in seconds.

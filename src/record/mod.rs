@@ -9,6 +9,7 @@ pub mod ledger;
 mod line;
 pub mod log;
 pub mod metrics;
+pub mod printable;
 pub mod reader;
 mod run_log;
 pub mod run_record;

@@ -55,6 +55,8 @@ pub enum Request {
     Runs(WatchName, oneshot::Sender<Vec<RunRecord>>),
     /// See [`Reader::last_runs`].
     LastRuns(oneshot::Sender<HashMap<WatchName, LastRuns>>),
+    /// See [`Reader::last_runs_of`].
+    LastRunsOf(WatchName, oneshot::Sender<LastRuns>),
     /// See [`Reader::metrics`].
     Metrics(oneshot::Sender<Metrics>),
     /// See [`Reader::follow_output`].
@@ -81,15 +83,21 @@ pub fn reader() -> (Reader, mpsc::Receiver<Request>) {
 
 impl Reader {
     /// The runs of a watch, which need not be defined any more: first those that go on, then those that have
-    /// ended, each the newest first. Of those that have ended, the last hundred.
-    pub async fn runs(&self, watch: &WatchName) -> Vec<RunRecord> {
-        self.ask(|reply| Request::Runs(watch.clone(), reply)).await.unwrap_or_default()
+    /// ended, each the newest first. Of those that have ended, the last hundred. `None` when the daemon stops.
+    pub async fn runs(&self, watch: &WatchName) -> Option<Vec<RunRecord>> {
+        self.ask(|reply| Request::Runs(watch.clone(), reply)).await
     }
 
     /// What goes on and what has ended last, of every watch that has ever run and that a history is kept of.
-    /// From memory: shortly after the start of the daemon, what an earlier one has left may not be among it.
-    pub async fn last_runs(&self) -> HashMap<WatchName, LastRuns> {
-        self.ask(Request::LastRuns).await.unwrap_or_default()
+    /// From memory: shortly after the start of the daemon, what an earlier one has left may not be among it. `None` when
+    /// the daemon stops.
+    pub async fn last_runs(&self) -> Option<HashMap<WatchName, LastRuns>> {
+        self.ask(Request::LastRuns).await
+    }
+
+    /// The same of one watch.
+    pub async fn last_runs_of(&self, watch: &WatchName) -> Option<LastRuns> {
+        self.ask(|reply| Request::LastRunsOf(watch.clone(), reply)).await
     }
 
     /// What is counted of runs; `None` when the daemon stops.
@@ -99,18 +107,19 @@ impl Reader {
 
     /// What a run has printed last; `None` where there is no such run, or its output is no longer kept.
     pub async fn output(&self, run: RunId) -> Option<Output> {
-        self.follow_output(run).await.map(|(output, _)| output)
+        self.follow_output(run).await?.0
     }
 
     /// The same, and what happens from then on: of a run that goes on, all that it prints after what the
-    /// output has is among it, before its end.
-    pub async fn follow_output(&self, run: RunId) -> Option<(Output, Subscription)> {
+    /// output has is among it, before its end. `None` when the daemon stops.
+    pub async fn follow_output(&self, run: RunId) -> Option<(Option<Output>, Subscription)> {
         let (output, live) = self.ask(|reply| Request::Output(run, reply)).await?;
-        Some((output.await.ok()??, live))
+        Some((output.await.ok()?, live))
     }
 
     /// The same of the last run of a watch: the newest of those that go on, or else the one that has ended last; and
-    /// what happens from then on. Nothing but that where it has not run, or its output is no longer kept.
+    /// what happens from then on. Nothing but that where it has not run, or its output is no longer kept. `None` when
+    /// the daemon stops.
     pub async fn follow_watch(&self, watch: &WatchName) -> Option<(Option<Output>, Subscription)> {
         let (output, live) = self.ask(|reply| Request::LastOutput(watch.clone(), reply)).await?;
         let output = match output {

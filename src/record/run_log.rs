@@ -4,6 +4,7 @@ use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
 use crate::record::line::OUTPUT;
+use crate::record::printable::Printable;
 use crate::run::happening::Happening;
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, Outcome, RunId};
@@ -44,7 +45,7 @@ async fn log_output(run: RunId, watch: &str, lines: &[u8], dropped: Dropped) {
             yield_now().await;
         }
         let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
-        info!(target: OUTPUT, watch, %run, "{}", Printable(&line));
+        info!(target: OUTPUT, watch, %run, "{}", Printable::new(&line).keeping(&['\t']));
     }
 }
 
@@ -61,31 +62,5 @@ fn log_end(end: &Ended, about: &About) {
         | Outcome::Lost => {
             warn!(%watch, %run, %outcome, ?lasted, zxid, attempt, "run failed");
         }
-    }
-}
-
-/// A text with its control characters, the tabulator apart, as Rust would write them in a string.
-struct Printable<'a>(&'a str);
-
-impl std::fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for character in self.0.chars() {
-            if character.is_control() && character != '\t' {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                write!(f, "{character}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_child_prints_cannot_steer_a_terminal() {
-        assert_eq!(Printable("a\u{1b}[2Jb\tc\r\0é").to_string(), "a\\u{1b}[2Jb\tc\\r\\u{0}é");
     }
 }

@@ -176,6 +176,16 @@ impl Runs {
         last
     }
 
+    /// The same of one watch.
+    #[must_use]
+    pub fn last_of(&self, watch: &WatchName) -> LastRuns {
+        let mut running = self.running(watch);
+        running.reverse();
+        let past = self.ended.get(watch);
+        let ended = past.map(|past| Arc::clone(&past.last));
+        LastRuns { running, ended, tally: past.map(|past| past.tally).unwrap_or_default() }
+    }
+
     /// What a run that goes on has printed so far.
     #[must_use]
     pub fn output(&self, run: RunId) -> Option<Output> {

@@ -16,6 +16,8 @@ use crate::watch::update::{FireId, Unfit};
 pub enum Ask {
     /// How each watch stands, by name.
     Watches(oneshot::Sender<Vec<Stand>>),
+    /// How the watch of this name stands; `None`: there is none.
+    Watch(WatchName, oneshot::Sender<Option<Stand>>),
     /// What became of updates since the daemon started.
     Tally(oneshot::Sender<Tally>),
     /// The watch of this name runs nothing until it is resumed; `false`: there is none.

@@ -127,6 +127,13 @@ struct Waiting {
     ended: oneshot::Sender<(RunId, Outcome)>,
 }
 
+impl Waiting {
+    fn is_there(&self) -> bool {
+        let awaits_start = self.started.as_ref().is_some_and(|started| !started.is_closed());
+        awaits_start || !self.ended.is_closed()
+    }
+}
+
 /// What an earlier daemon has left.
 #[derive(Debug, Default)]
 pub struct Heritage {
@@ -377,6 +384,8 @@ impl Scheduler {
             Ok((Decision::Fired { number, notify }, entry)) => {
                 info!(watch = %name, uid = %by, "fired by hand");
                 let (accepted, started) = (Some(accepted), Some(started));
+                // A paused watch may be fired without end by those who wait for nothing.
+                entry.waiting.retain(Waiting::is_there);
                 entry.waiting.push(Waiting { number, accepted, started, run: None, ended });
                 if let Some((signal, runs)) = notify {
                     self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
@@ -413,17 +422,18 @@ impl Scheduler {
     }
 
     fn hear_ask(&mut self, ask: Ask, now: Instant) {
+        let stand = |(name, entry): (&WatchName, &Entry)| Stand {
+            name: name.clone(),
+            spec: entry.spec.clone(),
+            standing: entry.watch.standing(now),
+            updates: entry.updates,
+        };
         // Whoever asked may have gone, which changes nothing.
         match ask {
             Ask::Watches(reply) => {
-                let stand = |(name, entry): (&WatchName, &Entry)| Stand {
-                    name: name.clone(),
-                    spec: entry.spec.clone(),
-                    standing: entry.watch.standing(now),
-                    updates: entry.updates,
-                };
                 let _ = reply.send(self.watches.iter().map(stand).collect());
             }
+            Ask::Watch(name, reply) => drop(reply.send(self.watches.get_key_value(&name).map(stand))),
             Ask::Tally(reply) => drop(reply.send(self.tally)),
             Ask::Pause(name, by, reply) => {
                 let _ = reply.send(self.steer(&name, by, Input::Pause, ByHand::Paused, now));

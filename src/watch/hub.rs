@@ -54,6 +54,8 @@ pub enum Ask {
     Fire(WatchName, FireId),
     /// How the znodes stand.
     Znodes(oneshot::Sender<HashMap<WatchName, ZnodeState>>),
+    /// How that of one watch stands; `None`: there is no such watch.
+    Znode(WatchName, oneshot::Sender<Option<ZnodeState>>),
     /// That this is handed on, as a `Notice::Beat`.
     Beat(Beat),
 }
@@ -227,6 +229,10 @@ impl Hub {
             Ask::Znodes(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.subscriptions.znodes());
+                Vec::new()
+            }
+            Ask::Znode(name, reply) => {
+                let _ = reply.send(self.subscriptions.znode(&name));
                 Vec::new()
             }
             Ask::Beat(beat) => vec![Notice::Beat(beat)],

@@ -213,16 +213,23 @@ impl Subscriptions {
     /// How the znode of each watch stands.
     #[must_use]
     pub fn znodes(&self) -> HashMap<WatchName, ZnodeState> {
-        let state = |watch: &Watch| {
-            let Some(target) = &watch.target else { return ZnodeState::Disabled };
-            match (self.targets.get(target), &watch.seen) {
-                (Some(followers), _) if followers.is_unreadable => ZnodeState::Unreadable,
-                (_, Seen::Nothing) => ZnodeState::Unknown,
-                (_, Seen::Absent | Seen::Childless) => ZnodeState::Missing,
-                (_, Seen::Present(version, _)) => ZnodeState::Present(*version),
-            }
-        };
-        self.watches.iter().map(|(name, watch)| (name.clone(), state(watch))).collect()
+        self.watches.iter().map(|(name, watch)| (name.clone(), self.znode_of(watch))).collect()
+    }
+
+    /// How the znode of this one stands; `None`: there is no such watch.
+    #[must_use]
+    pub fn znode(&self, name: &WatchName) -> Option<ZnodeState> {
+        self.watches.get(name).map(|watch| self.znode_of(watch))
+    }
+
+    fn znode_of(&self, watch: &Watch) -> ZnodeState {
+        let Some(target) = &watch.target else { return ZnodeState::Disabled };
+        match (self.targets.get(target), &watch.seen) {
+            (Some(followers), _) if followers.is_unreadable => ZnodeState::Unreadable,
+            (_, Seen::Nothing) => ZnodeState::Unknown,
+            (_, Seen::Absent | Seen::Childless) => ZnodeState::Missing,
+            (_, Seen::Present(version, _)) => ZnodeState::Present(*version),
+        }
     }
 
     /// What was asked of a watch that was disabled meanwhile.

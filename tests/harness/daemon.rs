@@ -4,12 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use nix::sys::signal::Signal;
 
+use super::http::{self, Answer};
 use super::minders::{end_minders, minders};
 use super::process::Process;
 use super::{DEADLINE, eventually};
@@ -228,6 +230,18 @@ impl Daemon {
             let log = self.log();
             if log.contains(text) { Ok(()) } else { Err(log) }
         });
+    }
+
+    /// A connection with its control socket.
+    #[track_caller]
+    pub fn control(&self) -> UnixStream {
+        UnixStream::connect(self.run_dir().join("control.sock")).expect("the control socket")
+    }
+
+    /// What its control socket answers, as to `GET /livez`.
+    #[track_caller]
+    pub fn ask(&self, request: &str) -> Answer {
+        http::ask(self.control(), request).expect("an answer")
     }
 
     pub fn pid(&self) -> i32 {

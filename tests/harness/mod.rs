@@ -9,6 +9,7 @@ pub mod client;
 pub mod daemon;
 pub mod folder;
 pub mod gate;
+pub mod http;
 pub mod journal;
 pub mod minders;
 pub mod privilege;

@@ -1,7 +1,6 @@
 //! What an operator sees and does through the control socket: each command against a daemon in each state.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Output, Stdio};
@@ -47,16 +46,6 @@ pub fn wait_for_state(daemon: &Daemon, watch: &str, state: &str) -> Value {
         found if found["state"] == state => Ok(found),
         other => Err(other),
     })
-}
-
-fn http(daemon: &Daemon, request: &str) -> String {
-    let mut stream = UnixStream::connect(daemon.run_dir().join("control.sock")).expect("the control socket");
-    stream
-        .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
-        .expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
 }
 
 #[test]
@@ -332,7 +321,7 @@ fn the_socket_is_the_daemons_own_and_a_stale_one_is_replaced() {
     let socket = daemon.run_dir().join("control.sock");
     let live = |daemon: &Daemon| {
         eventually(DEADLINE, "the socket", || http_is_there(daemon));
-        assert!(http(daemon, "GET /livez").starts_with("HTTP/1.1 200 "), "{}", daemon.log());
+        assert_eq!(daemon.ask("GET /livez").status, 200, "{}", daemon.log());
     };
     live(&daemon);
     let metadata = fs::metadata(&socket).expect("the socket");
@@ -365,47 +354,19 @@ fn http_is_there(daemon: &Daemon) -> bool {
 }
 
 #[test]
-fn p5_clients_that_are_silent_many_or_endless_keep_nobody_waiting() {
+fn what_is_no_request_or_is_about_nothing_is_answered_by_a_problem() {
     let folder = Folder::new();
-    let zookeeper = shared_chroot("control-hostile");
-    let client = Client::connect(&zookeeper);
-    client.create("/a", "1");
-    let journal = Journal::new(&folder, "journal");
-    let watch = WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
-    journal.expect(&["1"]);
-    let socket = daemon.run_dir().join("control.sock");
-    // More than are let in at once, which say nothing, or half of something, or too much.
-    let silent: Vec<UnixStream> = (0..300)
-        .map(|number| {
-            let mut stream = UnixStream::connect(&socket).expect("a connection");
-            let said: &[u8] = match number % 3 {
-                0 => b"",
-                1 => b"GET /v1/sta",
-                _ => b"POST /v1/reload HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\nx",
-            };
-            let _ = stream.write_all(said);
-            stream
-        })
-        .collect();
-    for number in 2..=10 {
-        client.set("/a", number.to_string());
-        journal.wait_for(number);
-    }
-    // They are let go, and then somebody else is heard.
-    assert!(http(&daemon, "GET /v1/status").contains("\"watches\""));
-    drop(silent);
+    let daemon = Daemon::builder(&folder, &shared_chroot("control-problems")).start();
+    daemon.wait_for_log("ready: ");
     for (request, status) in [
-        ("GET /", "404"),
-        ("GET /v1/watches/x", "404"),
-        ("POST /v1/status", "405"),
-        ("GET /v1/events?after=x", "400"),
-        ("GET /v1/runs/zz/output", "404"),
-        ("NONSENSE", "400"),
+        ("GET /", 404),
+        ("GET /v1/watches/x", 404),
+        ("POST /v1/status", 405),
+        ("GET /v1/events?after=x", 400),
+        ("GET /v1/runs/zz/output", 404),
     ] {
-        let answer = http(&daemon, request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        let answer = daemon.ask(request);
+        assert_eq!((answer.status, answer.content_type()), (status, "application/problem+json"), "{request}");
     }
-    assert!(http(&daemon, "GET /v1/watches/x").contains("content-type: application/problem+json"));
-    assert!(daemon.is_running());
+    assert_eq!(daemon.ask("NONSENSE").status, 400);
 }

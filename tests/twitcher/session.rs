@@ -237,13 +237,18 @@ fn what_is_said_where_there_is_no_daemon() {
     for line in COMMANDS {
         session.types(line);
     }
-    session.types("fire --wait a").types("events -f");
+    FOLLOWING.iter().for_each(|line| {
+        session.types(line);
+    });
     session.is("none");
 }
 
 /// Each that asks the daemon, and waits for nothing else.
 const COMMANDS: &[&str] =
     &["status", "history a", "log a", "events", "fire a", "pause a", "resume a", "kill a", "reload"];
+
+/// Each that waits for something else.
+const FOLLOWING: &[&str] = &["fire --wait a", "events -f", "log -f a"];
 
 #[test]
 fn what_is_said_when_the_daemon_does_not_answer() {
@@ -252,16 +257,17 @@ fn what_is_said_when_the_daemon_does_not_answer() {
     daemon.wait_for_log("ready: ");
     daemon.signal(Signal::SIGSTOP);
     let mut session = Session::with(&daemon);
-    // Each waits for a while.
+    // Each waits for a while, also those that wait for something else as long as it takes.
+    let lines: Vec<&str> = COMMANDS.iter().chain(FOLLOWING).copied().collect();
     let outputs: Vec<Output> = thread::scope(|scope| {
-        let ask = |line: &'static str| {
+        let ask = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
             ask(&daemon, &words)
         };
-        let asked: Vec<_> = COMMANDS.iter().map(|line| scope.spawn(move || ask(line))).collect();
+        let asked: Vec<_> = lines.iter().map(|line| scope.spawn(move || ask(line))).collect();
         asked.into_iter().map(|one| one.join().expect("an output")).collect()
     });
-    for (line, output) in COMMANDS.iter().zip(&outputs) {
+    for (line, output) in lines.iter().zip(&outputs) {
         session.reads(line, output);
     }
     session.is("silent");

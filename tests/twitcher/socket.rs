@@ -3,15 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::thread;
 
-use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Uid};
 
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, install, root_can, shared_chroot,
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, http, install, root_can, shared_chroot,
     twitcher,
 };
 
@@ -62,8 +60,14 @@ fn members_of_the_group_may_use_the_socket_and_others_may_not_also_where_its_mod
     // Who gets past the mode is looked at once more.
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("another mode");
     assert_eq!(String::from_utf8_lossy(&ask(OTHER_GROUP, &group).stderr), member);
-    let refused = ask(OTHER_GROUP, &other);
-    assert!(!refused.status.success() && !String::from_utf8_lossy(&refused.stderr).contains("no watch"));
+    for _ in 0..2 {
+        let refused = ask(OTHER_GROUP, &other);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).starts_with(&stranger), "{refused:?}");
+    }
+    daemon.wait_for_log("refused somebody at the control socket");
+    assert_eq!(daemon.log().matches("refused somebody").count(), 1, "{}", daemon.log());
+    assert!(daemon.log().contains(&format!("uid={USER}")), "{}", daemon.log());
 }
 
 #[test]
@@ -88,14 +92,6 @@ fn a_group_that_there_is_not_is_told_at_start() {
     assert!(!folder.join("run").exists());
 }
 
-/// The status of an answer, read to its end; 0 where there was none.
-fn status_of(mut stream: UnixStream) -> u16 {
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let text = String::from_utf8_lossy(&answer);
-    text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
-}
-
 #[test]
 fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_waiting() {
     let folder = Folder::new();
@@ -106,13 +102,8 @@ fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_w
     let watch = WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"");
     let mut daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
     journal.expect(&["1"]);
-    let socket = daemon.run_dir().join("control.sock");
-    let connect = || UnixStream::connect(&socket).expect("a connection");
 
-    // As many as this process may have open, beside what other tests have.
-    let (open, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    let crowd: Vec<UnixStream> = (0..(open / 2).min(1_000)).map(|_| connect()).collect();
-    // Bodies and heads that never end, from clients that do not stop for an answer.
+    // Bodies and heads that never end, from clients that read what they are told meanwhile.
     let endless: Vec<_> = [
         ("POST /v1/reload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", "1\r\nx\r\n", 413),
         ("GET /v1/status HTTP/1.1\r\nhost: x\r\n", "x-flood: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", 431),
@@ -123,37 +114,68 @@ fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_w
         ),
     ]
     .map(|(head, more, status)| {
-        let mut stream = connect();
+        let mut stream = daemon.control();
+        let answer = stream.try_clone().expect("a connection");
+        let answer = thread::spawn(move || http::answer(answer).map(|answer| answer.status));
         thread::spawn(move || {
             let _ = stream.write_all(head.as_bytes());
-            // So much that it does not fit anywhere unread.
-            for _ in 0..200_000 {
-                if stream.write_all(more.as_bytes()).is_err() {
-                    break;
-                }
-            }
-            (status_of(stream), status)
-        })
+            while stream.write_all(more.as_bytes()).is_ok() {}
+        });
+        (answer, status)
     })
     .into();
+    for (answer, status) in endless {
+        assert_eq!(answer.join().expect("a client").expect("an answer"), status);
+    }
+
+    let crowd = http::crowd(1_000, || daemon.control());
     for number in 2..=10 {
         client.set("/a", number.to_string());
         journal.wait_for(number);
     }
-    // Each has its turn once those before it were let go.
-    let mut stream = connect();
-    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
-    assert_eq!(status_of(stream), 200);
+    // Each has its turn once those before it were let go; none but root waits for it.
+    let live = || http::ask(daemon.control(), "GET /livez").map(|answer| answer.status);
+    eventually(DEADLINE, "an answer", || match live() {
+        Ok(200) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     drop(crowd);
-    for client in endless {
-        let (status, expected) = client.join().expect("a client");
-        // It may have been writing when it was answered and let go, and then there is nothing to be read.
-        assert!([0, expected].contains(&status), "{status} and not {expected}");
-    }
     assert!(daemon.is_running());
     eventually(DEADLINE, "descriptors to be given back", || {
         let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("descriptors").count();
         if open < 100 { Ok(()) } else { Err(open) }
+    });
+}
+
+#[test]
+fn as_many_may_follow_as_leave_places_for_who_wants_an_answer_and_one_that_goes_makes_room() {
+    let folder = Folder::new();
+    let daemon = Daemon::builder(&folder, &shared_chroot("socket-followers")).start();
+    daemon.wait_for_log("ready: ");
+    let follow = || {
+        let mut stream = daemon.control();
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").expect("a request");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer");
+        (String::from_utf8_lossy(&status).into_owned(), stream)
+    };
+    let mut followers = Vec::new();
+    for _ in 0..64 {
+        let (status, stream) = follow();
+        assert_eq!(status, "HTTP/1.1 200");
+        followers.push(stream);
+    }
+    let refused =
+        twitcher().args(["events", "-f", "--run-dir"]).arg(daemon.run_dir()).output().expect("events");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(said, "twitcher: 64 follow or wait already; try again\n");
+    assert_eq!(daemon.ask("GET /v1/events?past").status, 200);
+    assert_eq!(daemon.ask("GET /v1/status").status, 200);
+    followers.pop();
+    eventually(DEADLINE, "a place", || match &*follow().0 {
+        "HTTP/1.1 200" => Ok(()),
+        other => Err(other.to_owned()),
     });
 }
 
@@ -174,7 +196,5 @@ fn a_socket_that_is_listened_at_is_left_to_its_daemon() {
         .expect("twitcher");
     assert_eq!(second.status.code(), Some(1));
     assert_eq!(fs::metadata(&socket).expect("the socket").ino(), before);
-    let mut stream = UnixStream::connect(&socket).expect("a connection");
-    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
-    assert_eq!(status_of(stream), 200);
+    assert_eq!(daemon.ask("GET /livez").status, 200);
 }

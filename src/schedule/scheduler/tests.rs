@@ -309,3 +309,26 @@ async fn a_watch_that_is_disabled_is_known_and_runs_nothing_that_waited() {
     rig.undefine().await;
     assert!(rig.ordered().await.is_empty());
 }
+
+#[test]
+fn a_paused_watch_that_is_fired_without_end_keeps_only_those_who_wait() {
+    let name: WatchName = "a".try_into().unwrap();
+    let (now, by) = (Instant::now(), Uid::from_raw(7));
+    let mut scheduler = Scheduler::new("host".into(), 8, Heritage::default());
+    scheduler.hear_notice(Notice::Watched(spec("run_on_load = false")), now);
+    scheduler.hear_ask(Ask::Pause(name.clone(), by, oneshot::channel().0), now);
+    let mut fire = |number| {
+        let (accepted, is_accepted) = oneshot::channel();
+        let ((started, start), (ended, end)) = (oneshot::channel(), oneshot::channel());
+        scheduler.hear_ask(Ask::Await(FireId(number), Awaited { by, accepted, started, ended }), now);
+        let update = Update { event: Event::Fired, version: version(1), contents: Bytes::new(), child: None };
+        scheduler.hear_notice(Notice::Fired(name.clone(), FireId(number), Ok(update)), now);
+        scheduler.answer(now);
+        (scheduler.watches[&name].waiting.len(), is_accepted, start, end)
+    };
+    let (_, _accepted, _start, _end) = fire(0);
+    for number in 1..1_000 {
+        // The one who waits, and this one, who has gone by the next.
+        assert_eq!(fire(number).0, 2, "{number}");
+    }
+}
