@@ -45,13 +45,14 @@ pub struct HistoryArgs {
 /// When there is no daemon, or no such watch.
 pub async fn history(args: &HistoryArgs, mut out: impl Write) -> Result<u8, AskError> {
     let mut runs: Runs = args.daemon.client().get(&format!("/v1/watches/{}/runs", args.watch)).await?;
+    let has_run = !runs.runs.is_empty();
     runs.runs.truncate(args.lines);
     if args.json {
         serde_json::to_writer_pretty(&mut out, &runs)?;
         writeln!(out)?;
         return Ok(0);
     }
-    if runs.runs.is_empty() {
+    if !has_run {
         writeln!(out, "'{}' has not run yet", args.watch)?;
         return Ok(0);
     }
@@ -88,7 +89,7 @@ pub async fn history(args: &HistoryArgs, mut out: impl Write) -> Result<u8, AskE
 #[command(after_help = "\
 Examples:
   twitcher log git-head                 the last run
-  twitcher log git-head --run 660d5fe   one that 'twitcher history' has shown
+  twitcher log git-head --run 660d7be6dd338   one that 'twitcher history' has shown
   twitcher log git-head -f              and what it and those after it print")]
 pub struct LogArgs {
     /// Which
