@@ -23,7 +23,8 @@ const ORDERS_AHEAD: usize = 256;
 #[derive(Debug)]
 pub struct Scheduler {
     host: String,
-    watches: HashMap<WatchName, Entry>,
+    /// Not in the table itself, which has room for more than there are.
+    watches: HashMap<WatchName, Box<Entry>>,
     /// What each watch last applied, as the ledger has it or is about to: also of those that are not defined,
     /// or not yet.
     applied: HashMap<WatchName, Applied>,
@@ -110,7 +111,7 @@ impl Scheduler {
         let Heritage { mut runs, mut applied } = heritage;
         // Of several runs of a watch, what the last was given is what it knows.
         runs.sort_by_key(|left| left.run);
-        let mut watches: HashMap<WatchName, Entry> = HashMap::new();
+        let mut watches: HashMap<WatchName, Box<Entry>> = HashMap::new();
         for left in &runs {
             let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);
             entry.watch.adopt(left.run);
@@ -355,7 +356,7 @@ impl Scheduler {
         // Whoever asked may have gone, which changes nothing.
         match ask {
             Ask::Watches(reply) => {
-                let stand = |(name, entry): (&WatchName, &Entry)| Stand {
+                let stand = |(name, entry): (&WatchName, &Box<Entry>)| Stand {
                     name: name.clone(),
                     spec: entry.spec.clone(),
                     standing: entry.watch.standing(now),
@@ -450,8 +451,15 @@ impl Scheduler {
 }
 
 impl Entry {
-    fn new() -> Self {
-        Self { watch: Watch::new(), spec: None, timer: None, given: None, waiting: Vec::new(), updates: 0 }
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            watch: Watch::new(),
+            spec: None,
+            timer: None,
+            given: None,
+            waiting: Vec::new(),
+            updates: 0,
+        })
     }
 
     /// A run has ended, and may be tried again.

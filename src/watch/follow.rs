@@ -77,7 +77,8 @@ async fn follow_through_session(
     // What need not be read again. Another session reads it once more: the history may be another one.
     let mut last: Option<Newest> = None;
     loop {
-        let look = look_until_it_succeeds(client, following, last.as_ref()).await;
+        // In memory of its own, which is given back: of ten thousand loops hardly one looks at a time.
+        let look = Box::pin(look_until_it_succeeds(client, following, last.as_ref())).await;
         let again = match &look.sight {
             Some(Sight::Unreadable) => {
                 if std::mem::replace(unsaid, false) {
