@@ -3,16 +3,20 @@
 # Where rustup puts it, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test faults lint build bench deps
+.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench deps
 
 help:
-	@echo 'make demo    one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
-	@echo 'make test    every test, against a real ZooKeeper'
-	@echo 'make faults  servers, daemons and networks broken at random, two minutes or TWITCHER_FAULT_SECONDS'
-	@echo 'make lint    formatting and lints'
-	@echo 'make build   the program, optimised, as target/release/twitcher'
-	@echo 'make bench   what a child and ten thousand watches cost, beside what the same costs without a daemon'
-	@echo 'make deps    installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
+	@echo 'make demo       one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
+	@echo 'make test       every test, against a real ZooKeeper'
+	@echo 'make faults     servers, daemons and networks broken at random, two minutes or TWITCHER_FAULT_SECONDS'
+	@echo 'make test-boot  the package on a machine of its own, booted by systemd-nspawn (as root)'
+	@echo 'make lint       formatting and lints'
+	@echo 'make deny       licences and sources of what is depended on'
+	@echo 'make build      the program, optimised, as target/release/twitcher'
+	@echo 'make deb        a Debian package, in target/debian'
+	@echo 'make rpm        an RPM package, in target/generate-rpm'
+	@echo 'make bench      what a child, ten thousand watches and those who ask cost, beside the same without'
+	@echo 'make deps       installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
 
 # Not optimised: that builds in half the time, and what the demo waits for is git and the network.
 demo: deps
@@ -26,15 +30,37 @@ test: deps
 faults: deps
 	cargo test --locked --test faults
 
+# The second package is the first with another revision, to upgrade to.
+test-boot: deb
+	@.ci/dependencies boot
+	cargo deb --no-build --deb-revision 2 --output target/debian/
+	cargo test --locked --test boot
+
 lint: deps
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 
+deny: deps
+	@.ci/dependencies deny
+	cargo deny --config .ci/deny.toml --log-level error check bans licenses sources
+
 build: deps
 	cargo build --release --locked
 
+# Man pages and completions, beside the program in every package.
+pages: deps
+	cargo run --quiet --locked --example pages -- target/pages
+
+deb: build pages
+	@.ci/dependencies deb
+	cargo deb --no-build --deb-revision 1 --output target/debian/
+
+rpm: build pages
+	@.ci/dependencies rpm
+	cargo generate-rpm --output target/generate-rpm/
+
 bench: deps
-	cargo bench --locked --bench spawn --bench watches
+	cargo bench --locked --bench load --bench spawn --bench watches
 
 deps:
 	@.ci/dependencies

@@ -1,7 +1,11 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
+mod lock;
 mod run_dir;
+mod state_dir;
+mod systemd;
 mod telling;
+mod watchdog;
 
 use std::io;
 use std::path::PathBuf;
@@ -10,29 +14,34 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::sys::signal::SigSet;
+use nix::unistd::Gid;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::run_dir::RunDir;
+pub use self::state_dir::StateDir;
+use self::systemd::{keep_current, reload_when_asked, tell_systemd};
 use self::telling::{Problems, tell_connection, tell_news};
-use crate::config::loader::{self, ReloadRequest};
+use self::watchdog::Watchdog;
+use crate::config::loader;
 use crate::config::settings::Settings;
 use crate::control;
-use crate::control::desk::{About, Desk};
+use crate::control::desk::{About, Desk, Wrong};
 use crate::record::history::History;
 use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
-use crate::record::writer::LostLines;
+use crate::record::log::Logging;
 use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
-use crate::watch::hub::{self, Readings};
+use crate::watch::hub;
+use crate::watch::update::Beat;
 
 /// How often the config folder is looked at for what inotify cannot see, such as a change on another
 /// machine of a shared file system.
@@ -40,9 +49,6 @@ const SLOW_RESCAN: Duration = Duration::from_secs(60);
 
 /// How often a znode is looked at that may not be read.
 const DENIED: Duration = Duration::from_secs(60);
-
-/// How long readiness waits for ZooKeeper.
-const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 
 /// How many messages may wait between two of the pieces.
 const AHEAD: usize = 64;
@@ -63,9 +69,16 @@ pub enum DaemonError {
     },
     /// There is one already.
     #[error(
-        "another daemon uses the run folder {0}\nhelp: stop it, or give this one a folder of its own with --run-dir"
+        "another daemon uses the {what} folder {folder}\nhelp: stop it, or give this one a folder of its own with {flag}"
     )]
-    AlreadyRunning(PathBuf),
+    AlreadyRunning {
+        /// What the folder is for.
+        what: &'static str,
+        /// The folder that both want.
+        folder: PathBuf,
+        /// What names another one.
+        flag: &'static str,
+    },
     /// There is no parent for children.
     #[error(transparent)]
     Minder(#[from] LinkError),
@@ -77,12 +90,18 @@ pub enum DaemonError {
     PartEnded(&'static str),
 }
 
-/// Runs until SIGTERM or SIGINT, and rescans at SIGHUP. The run folder is held until then. `lost_lines` is what the log
-/// did not take.
+/// Runs until SIGTERM or SIGINT; at SIGHUP, rescans and has a log file opened again. The folders are held until then.
+/// `group` is whose members may use the control socket, too.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
-pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) -> Result<(), DaemonError> {
+pub async fn run(
+    settings: Settings,
+    held: (RunDir, StateDir),
+    group: Option<Gid>,
+    log: &Logging,
+) -> Result<(), DaemonError> {
+    let _held = held;
     let daemon = &settings.daemon;
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
@@ -115,7 +134,7 @@ pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) ->
     let (scheduler_asks_in, scheduler_asks) = mpsc::channel(AHEAD);
     let (teller, tidings) = events::teller();
     let (records, asked) = reader::reader();
-    let (problems_in, problems) = watch::channel(Vec::new());
+    let (wrong_in, wrong) = watch::channel(Wrong::default());
 
     let options = loader::Options {
         config_dir: daemon.config_dir.clone(),
@@ -129,7 +148,7 @@ pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) ->
         let mut problems = Problems::default();
         while let Some(reload) = reloads.recv().await {
             problems.tell(&reload, &reload_teller);
-            problems_in.send_replace(reload.problems);
+            wrong_in.send_replace(Wrong { problems: reload.problems, outdated: reload.outdated });
             if changes_in.send(reload.changes).await.is_err() {
                 return;
             }
@@ -149,26 +168,30 @@ pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) ->
     parts.add_passing(tell_news(news, teller.clone()));
     parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));
+    let waits = minders.waits();
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
-    let inlets = Inlets { happenings, tidings, requests: asked };
+    let (beats_in, beats) = watch::channel(Beat::default());
+    let inlets = Inlets { happenings, tidings, requests: asked, beats: beats_in };
     let history = History::new(daemon.state_dir.clone());
     parts.add("journal", journal::keep(inlets, ledger, history, kept_in));
+    let mut watchdog = Watchdog::new(sd_notify::watchdog_enabled(), hub_asks_in.clone(), beats, waits);
     let desk = Desk {
         about: About {
             host: daemon.hostname.clone(),
             servers: settings.zookeeper.servers.clone(),
+            config_dir: daemon.config_dir.clone(),
             started: Timestamp::now(),
         },
         hub: hub_asks_in,
         scheduler: scheduler_asks_in,
         loader: requests.clone(),
         readings: readings.clone(),
-        problems,
+        wrong,
         records,
         last_fire: Arc::default(),
         scrape: Arc::new(Semaphore::new(1)),
-        lost_lines,
+        lost_lines: log.lost(),
     };
     // What it is for is done without them as well.
     let metrics = settings.metrics.listen.and_then(|address| {
@@ -176,9 +199,13 @@ pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) ->
             .inspect_err(|error| error!("cannot serve metrics at {address}: {error}"))
             .ok()
     });
-    let control = control::server::start(&daemon.run_dir, desk, stop.clone())
+    let control = control::server::start(&daemon.run_dir, group, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
-    parts.add_passing(announce_readiness(readings, stop.clone()));
+    let (ready_in, ready) = watch::channel(false);
+    let servers = settings.zookeeper.servers.clone();
+    parts.add_passing(keep_current(servers, readings, ready_in, stop.clone()));
+    let rescan = Arc::new(Notify::new());
+    parts.add_passing(reload_when_asked(Arc::clone(&rescan), requests, ready, stop.clone()));
 
     loop {
         tokio::select! {
@@ -187,7 +214,13 @@ pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) ->
                     info!("stopping: {name}");
                     break;
                 }
-                Asked::Reload => reload(&requests).await,
+                Asked::Reload => {
+                    log.reopen();
+                    rescan.notify_one();
+                }
+            },
+            is_alive = watchdog.turn() => if is_alive {
+                tell_systemd(&[NotifyState::Watchdog]);
             },
             Some(ended) = parts.ended() => {
                 stop.cancel();
@@ -197,10 +230,16 @@ pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) ->
     }
     tell_systemd(&[NotifyState::Stopping]);
     stop.cancel();
-    drop(requests);
-    tokio::select! {
-        () = parts.all_ended() => {}
-        name = signals.next_stop() => warn!("stopping at once: {name} again"),
+    loop {
+        tokio::select! {
+            () = parts.all_ended() => break,
+            name = signals.next_stop() => {
+                warn!("stopping at once: {name} again");
+                break;
+            }
+            // How long a stop may take is another limit's to say: that of the runs that are waited for.
+            _ = watchdog.turn() => tell_systemd(&[NotifyState::Watchdog]),
+        }
     }
     for server in control.ok().into_iter().chain(metrics) {
         // It has been told to stop, and waits for nobody.
@@ -208,61 +247,6 @@ pub async fn run(settings: Settings, _run_dir: RunDir, lost_lines: LostLines) ->
     }
     info!("stopped");
     Ok(())
-}
-
-async fn reload(requests: &mpsc::Sender<ReloadRequest>) {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell_systemd(&[NotifyState::Reloading, now]);
-    }
-    let (reply, answer) = oneshot::channel();
-    if requests.send(ReloadRequest { reply }).await.is_ok()
-        && let Ok(summary) = answer.await
-    {
-        info!(
-            watches = summary.watches,
-            files = summary.files,
-            added = summary.added.len(),
-            redefined = summary.redefined.len(),
-            removed = summary.removed.len(),
-            problems = summary.problems.len(),
-            "reloaded"
-        );
-    }
-    tell_systemd(&[NotifyState::Ready]);
-}
-
-/// Says that the daemon is ready once all that it watches was looked at, and at the latest when that has taken
-/// too long: a daemon that waits for its ensemble is a running one.
-async fn announce_readiness(mut readings: Readings, stop: CancellationToken) {
-    let looked = tokio::select! {
-        () = stop.cancelled() => return,
-        looked = all_looked_at(&mut readings) => looked,
-        () = tokio::time::sleep(READY_AT_THE_LATEST) => {
-            let status = "waiting for ZooKeeper";
-            info!("ready: {status}");
-            tell_systemd(&[NotifyState::Ready, NotifyState::Status(status)]);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                looked = all_looked_at(&mut readings) => looked,
-            }
-        }
-    };
-    let Some(total) = looked else { return };
-    let status = format!("watching {total} {}", if total == 1 { "znode" } else { "znodes" });
-    info!("ready: {status}");
-    tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
-}
-
-/// How many znodes are watched, once each was looked at; `None` when that will not be.
-async fn all_looked_at(readings: &mut Readings) -> Option<usize> {
-    readings.looked.wait_for(|looked| looked.is_complete()).await.ok().map(|looked| looked.total)
-}
-
-/// Says something to systemd, if it is there.
-fn tell_systemd(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!("cannot notify systemd: {error}");
-    }
 }
 
 /// What a signal asks for.

@@ -24,8 +24,8 @@ fn main() -> ExitCode {
         Command::Log(args) => ask_daemon(history::log(&args, stdout().lock())),
         Command::Events(args) => ask_daemon(events::events(&args, stdout().lock())),
         Command::Fire(args) => ask_daemon(fire::fire(&args, stdout().lock())),
-        Command::Pause(args) => ask_daemon(steer::pause(&args)),
-        Command::Resume(args) => ask_daemon(steer::resume(&args)),
+        Command::Pause(args) => ask_daemon(steer::pause(&args, stdout().lock())),
+        Command::Resume(args) => ask_daemon(steer::resume(&args, stdout().lock())),
         Command::Kill(args) => ask_daemon(steer::kill(&args, stdout().lock())),
         Command::Reload(args) => ask_daemon(reload::reload(&args, stdout().lock())),
         Command::Poke(args) => ask_zookeeper(args.zookeeper.ensemble(), async |ensemble: &Ensemble| {

@@ -1,9 +1,11 @@
 //! What the subcommands have in common that ask the daemon.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::config::spec::{NameError, WatchName};
@@ -12,15 +14,15 @@ use crate::control::client::{Client, ClientError};
 /// Which daemon.
 #[derive(Debug, Clone, Args)]
 pub struct DaemonArgs {
-    /// Where the daemon's sockets are, as it was told
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "TWITCHER_RUN_DIR",
-        default_value = "/run/twitcher",
-        global = true
-    )]
+    /// Where the daemon's sockets are, as it was told; the variable TWITCHER_RUN_DIR is heeded, too
+    // As a default: what clap itself takes from the environment it shows in each usage as if it had to be there.
+    #[arg(long, value_name = "DIR", default_value_os_t = usual_run_dir(), global = true)]
     pub run_dir: PathBuf,
+}
+
+fn usual_run_dir() -> PathBuf {
+    let named = std::env::var_os("TWITCHER_RUN_DIR").filter(|folder| !folder.is_empty());
+    named.map_or_else(|| "/run/twitcher".into(), PathBuf::from)
 }
 
 impl DaemonArgs {
@@ -65,6 +67,44 @@ impl AskError {
         };
         kind == Some(io::ErrorKind::BrokenPipe)
     }
+}
+
+/// What the daemon has answered about one of several watches, for programs: a line of JSON that names it.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn line_of(watch: &WatchName, answer: &impl Serialize, out: &mut impl Write) -> Result<(), AskError> {
+    let mut answer = serde_json::to_value(answer)?;
+    answer["watch"] = Value::from(watch.as_str());
+    Ok(writeln!(out, "{answer}")?)
+}
+
+/// Asks about each of several watches, one after the other. What is refused of one keeps none of the others from being
+/// asked. Returns the first exit code that is not 0.
+///
+/// # Errors
+///
+/// When there is no daemon, or no longer, or what it says cannot be written.
+pub async fn each(
+    watches: &[WatchName],
+    mut ask: impl AsyncFnMut(&WatchName) -> Result<u8, AskError>,
+) -> Result<u8, AskError> {
+    let mut first = 0;
+    for name in watches {
+        let code = match ask(name).await {
+            Ok(code) => code,
+            Err(error @ AskError::Client(ClientError::Refused(_))) => {
+                eprintln!("twitcher: {error}");
+                error.exit_code()
+            }
+            Err(error) => return Err(error),
+        };
+        if first == 0 {
+            first = code;
+        }
+    }
+    Ok(first)
 }
 
 /// The name of a watch on the command line.

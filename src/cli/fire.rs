@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::daemon::{AskError, DaemonArgs, watch_name};
+use super::daemon::{AskError, DaemonArgs, each, line_of, watch_name};
 use crate::config::spec::WatchName;
 use crate::control::api::Fired;
 
@@ -31,6 +31,10 @@ pub struct FireArgs {
     #[arg(short, long)]
     pub wait: bool,
 
+    /// For programs: a line for each watch
+    #[arg(long)]
+    pub json: bool,
+
     /// Which daemon.
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -39,31 +43,29 @@ pub struct FireArgs {
 /// Has them run. Returns the exit code.
 ///
 /// # Errors
-/// When there is no daemon, or there will be no run.
+/// When there is no daemon, or no longer.
 pub async fn fire(args: &FireArgs, mut out: impl Write) -> Result<u8, AskError> {
     let client = args.daemon.client();
-    let mut code = 0;
-    for name in &args.watches {
+    each(&args.watches, async |name| {
         let path = format!("/v1/watches/{name}/fire");
         let fired: Fired = if args.wait {
-            client.post_and_wait(&(path + "?wait")).await?
+            client.post_and_wait(&(path + "?wait=end")).await?
         } else {
             client.post(&path).await?
         };
-        let status = match (&fired.run, &fired.reason) {
-            (Some(run), _) => {
-                writeln!(out, "{name}: run {} {}", run.run, run.outcome)?;
-                run.exit_status
-            }
-            (None, Some(reason)) => {
-                writeln!(out, "{name}: {reason}")?;
-                u8::from(!fired.is_open)
-            }
-            (None, None) => 0,
+        let words = match (&fired.run, &fired.end, &fired.reason) {
+            (Some(run), Some(end), _) => Some(format!("run {run} {}", end.outcome)),
+            (Some(run), None, _) => Some(format!("run {run}")),
+            (None, _, reason) => reason.clone(),
         };
-        if code == 0 {
-            code = status;
+        if args.json {
+            line_of(name, &fired, &mut out)?;
+        } else if let Some(words) = words {
+            writeln!(out, "{name}: {words}")?;
         }
-    }
-    Ok(code)
+        // Who waits for a long one wants to know meanwhile how those before it ended.
+        out.flush()?;
+        Ok(fired.end.map_or(u8::from(!fired.is_open), |end| end.exit_status))
+    })
+    .await
 }

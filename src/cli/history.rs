@@ -4,20 +4,21 @@ use std::io::{IsTerminal, Write, stdout};
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::daemon::{AskError, DaemonArgs, watch_name};
-use super::people::{ago, outcome, took};
-use super::table::{size, table};
+use super::people::{ago, colour_of_outcome, full, outcome, took};
+use super::table::{paint, table};
+use super::terminal::Terminal;
 use crate::config::spec::WatchName;
 use crate::control::api::{Problem, Runs};
-use crate::control::client::ClientError;
+use crate::control::client::{ClientError, Parts};
 use crate::record::run_record::RunRecord;
 use crate::schedule::order::RunId;
 
 /// The last runs of a watch, newest first
 ///
-/// The last hundred are kept, also over a restart of the daemon.
+/// The last hundred are kept, also over a restart of the daemon. Times are in UTC, as in the log. The zxids of what
+/// they were given, and what they used, are in --json.
 #[derive(Debug, Clone, Args)]
 pub struct HistoryArgs {
     /// Which
@@ -49,20 +50,33 @@ pub async fn history(args: &HistoryArgs, mut out: impl Write) -> Result<u8, AskE
         writeln!(out)?;
         return Ok(0);
     }
+    if runs.runs.is_empty() {
+        writeln!(out, "'{}' has not run yet", args.watch)?;
+        return Ok(0);
+    }
     let now = Timestamp::now();
     let row = |run: &RunRecord| {
         vec![
             run.run.to_string(),
+            full(run.started),
             ago(run.started, now),
             run.end.as_ref().map_or_else(|| "-".to_owned(), |end| took(end.lasted_seconds)),
             run.event.to_string(),
-            format!("{:#x}", run.mzxid),
-            run.attempt.to_string(),
-            outcome(run),
+            match run.attempt {
+                1 => outcome(run),
+                attempt => format!("{}, attempt {attempt}", outcome(run)),
+            },
         ]
     };
-    let head = ["RUN", "STARTED", "TOOK", "EVENT", "ZXID", "ATTEMPT", "OUTCOME"];
-    write!(out, "{}", table(&head, runs.runs.iter().map(row).collect(), size().0))?;
+    let head = ["RUN", "STARTED", "AGO", "TOOK", "EVENT", "OUTCOME"];
+    let terminal = Terminal::of_stdout();
+    let width = terminal.map(|terminal| terminal.columns);
+    let text = table(&head, runs.runs.iter().map(row).collect(), width);
+    if terminal.is_some_and(|terminal| terminal.has_colours) {
+        write!(out, "{}", paint(&text, "OUTCOME", colour_of_outcome))?;
+    } else {
+        write!(out, "{text}")?;
+    }
     Ok(0)
 }
 
@@ -80,12 +94,12 @@ pub struct LogArgs {
     #[arg(value_name = "WATCH", value_parser = watch_name)]
     pub watch: WatchName,
 
-    /// This run and not the last
+    /// This run and no other
     #[arg(long, value_name = "RUN")]
     pub run: Option<RunId>,
 
-    /// Go on with what is printed from now on
-    #[arg(short, long, conflicts_with = "run")]
+    /// Go on with what is printed from now on: by the run until it has ended, or by this and all later ones
+    #[arg(short, long)]
     pub follow: bool,
 
     /// Which daemon.
@@ -112,45 +126,53 @@ fn harmless(output: &[u8]) -> String {
 /// When there is no daemon, no such watch, or it has never run.
 pub async fn log(args: &LogArgs, mut out: impl Write) -> Result<u8, AskError> {
     let client = args.daemon.client();
+    if args.follow && args.run.is_none() {
+        return print(client.stream(&format!("/v1/watches/{}/output?follow", args.watch)).await?, out).await;
+    }
     let runs: Runs = client.get(&format!("/v1/watches/{}/runs", args.watch)).await?;
     let run = args.run.or_else(|| runs.runs.first().map(|run| run.run));
-    match run {
-        Some(run) if !runs.runs.iter().any(|known| known.run == run) => {
-            let detail = format!("run {run} is not one of '{}'", args.watch);
-            return Err(ClientError::Refused(Problem::new(404, "no such run", detail)).into());
-        }
-        Some(run) => {
-            let output = client.bytes("GET", &format!("/v1/runs/{run}/output")).await?;
-            if stdout().is_terminal() {
-                out.write_all(harmless(&output).as_bytes())?;
-            } else {
-                out.write_all(&output)?;
-            }
-        }
-        None if args.follow => {}
-        None => {
-            let detail = format!("'{}' has not run yet", args.watch);
-            return Err(ClientError::Refused(Problem::new(404, "no run", detail)).into());
-        }
+    let Some(run) = run else {
+        let detail = format!("'{}' has not run yet", args.watch);
+        return Err(ClientError::Refused(Problem::new(404, "no run", detail)).into());
+    };
+    let Some(known) = runs.runs.iter().find(|known| known.run == run) else {
+        let detail = format!("run {run} is not one of '{}'", args.watch);
+        return Err(ClientError::Refused(Problem::new(404, "no such run", detail)).into());
+    };
+    if args.follow {
+        return print(client.stream(&format!("/v1/runs/{run}/output?follow")).await?, out).await;
+    }
+    let output = client.bytes("GET", &format!("/v1/runs/{run}/output")).await?;
+    if known.end.as_ref().is_some_and(|end| end.output_truncated) {
+        // Not among what it has printed, which may be for a program.
+        eprintln!("twitcher: of what run {run} has printed, only the last is kept: {} bytes", output.len());
+    }
+    if stdout().is_terminal() {
+        out.write_all(harmless(&output).as_bytes())?;
+    } else {
+        out.write_all(&output)?;
     }
     out.flush()?;
-    if args.follow {
-        let follow = client.follow("/v1/events", |_, data| {
-            let event: Value = serde_json::from_str(data).unwrap_or_default();
-            if event["event"] == "output" && event["watch"] == args.watch.as_str() {
-                let dropped = event["dropped"]["lines"].as_u64().unwrap_or_default();
-                if dropped > 0 {
-                    writeln!(out, "[{dropped} lines left out]")?;
-                }
-                for line in event["lines"].as_array().into_iter().flatten() {
-                    writeln!(out, "{}", harmless(line.as_str().unwrap_or_default().as_bytes()))?;
-                }
-                out.flush()?;
-            }
-            Ok(true)
-        });
-        follow.await?;
+    Ok(0)
+}
+
+/// Prints what comes: on a terminal in whole lines, since what would steer it may come in two parts.
+async fn print(mut parts: Parts, mut out: impl Write) -> Result<u8, AskError> {
+    let is_terminal = stdout().is_terminal();
+    let mut line = Vec::new();
+    while let Some(part) = parts.next().await? {
+        if is_terminal {
+            line.extend_from_slice(&part);
+            let whole = line.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+            out.write_all(harmless(&line[..whole]).as_bytes())?;
+            line.drain(..whole);
+        } else {
+            out.write_all(&part)?;
+        }
+        out.flush()?;
     }
+    out.write_all(harmless(&line).as_bytes())?;
+    out.flush()?;
     Ok(0)
 }
 

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod daemon;
+pub mod event_line;
 pub mod events;
 pub mod fire;
 pub mod get;
@@ -17,6 +18,7 @@ pub mod set;
 pub mod status;
 pub mod steer;
 pub mod table;
+pub mod terminal;
 pub mod zookeeper;
 
 use clap::{Parser, Subcommand};
@@ -34,41 +36,26 @@ pub struct Cli {
 }
 
 /// What to do.
+// A sentence here would be the help of a subcommand, in place of the one that its arguments have.
+#[allow(missing_docs)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    #[allow(missing_docs)]
     Run(run::RunArgs),
-    #[allow(missing_docs)]
     Check(check::Args),
-    #[allow(missing_docs)]
     Import(import::Args),
-    #[allow(missing_docs)]
     Status(status::StatusArgs),
-    #[allow(missing_docs)]
     History(history::HistoryArgs),
-    #[allow(missing_docs)]
     Log(history::LogArgs),
-    #[allow(missing_docs)]
     Events(events::EventsArgs),
-    #[allow(missing_docs)]
     Fire(fire::FireArgs),
-    #[allow(missing_docs)]
     Pause(steer::PauseArgs),
-    #[allow(missing_docs)]
     Resume(steer::ResumeArgs),
-    #[allow(missing_docs)]
     Kill(steer::KillArgs),
-    #[allow(missing_docs)]
     Reload(reload::ReloadArgs),
-    #[allow(missing_docs)]
     Poke(poke::PokeArgs),
-    #[allow(missing_docs)]
     Get(get::GetArgs),
-    #[allow(missing_docs)]
     Ls(ls::LsArgs),
-    #[allow(missing_docs)]
     Set(set::SetArgs),
-    #[allow(missing_docs)]
     Rm(rm::RmArgs),
     /// Mind children; started by the daemon, not by people
     #[command(hide = true)]

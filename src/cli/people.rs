@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::terminal::Colour;
 use crate::record::run_record::RunRecord;
 
 /// How long ago: `3m ago`.
@@ -40,10 +41,36 @@ pub fn took(seconds: f64) -> String {
     }
 }
 
+/// A time in full, to the second, as the log has it: `2026-05-01T12:00:00Z`.
+#[must_use]
+pub fn full(at: Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+/// So many: `1 watch`, `2 watches`.
+#[must_use]
+pub fn count(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+/// A place in a file, as far as it is known: `a.toml:2:9`.
+#[must_use]
+pub fn place(file: &str, line: Option<usize>, column: Option<usize>) -> String {
+    let numbers = [line, column].into_iter().flatten();
+    numbers.fold(file.to_owned(), |place, number| format!("{place}:{number}"))
+}
+
 /// How a run ended, or that it goes on.
 #[must_use]
 pub fn outcome(run: &RunRecord) -> String {
     run.end.as_ref().map_or_else(|| "running".to_owned(), |end| end.outcome.to_string())
+}
+
+/// The colour of a part of what `outcome` says.
+#[must_use]
+pub fn colour_of_outcome(text: &str) -> Option<Colour> {
+    let is_well = ["exited(0)", "running", "-", "attempt "].iter().any(|well| text.starts_with(well));
+    (!is_well).then_some(Colour::Red)
 }
 
 #[cfg(test)]
@@ -60,6 +87,15 @@ mod tests {
         );
         // Of two clocks that do not agree.
         assert_eq!(said(-5), "0s");
+    }
+
+    #[test]
+    fn one_is_not_many_and_a_place_has_what_is_known() {
+        let said = |number| count(number, "watch", "watches");
+        assert_eq!([0, 1, 2].map(said), ["0 watches", "1 watch", "2 watches"]);
+        assert_eq!(place("a", Some(2), Some(9)), "a:2:9");
+        assert_eq!(place("a", None, None), "a");
+        assert_eq!(full("2026-05-01T12:00:00.9Z".parse().unwrap()), "2026-05-01T12:00:00Z");
     }
 
     #[test]

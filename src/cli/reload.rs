@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::EXIT_CONFIGURATION;
 use super::daemon::{AskError, DaemonArgs};
+use super::people::{count, place};
 use crate::control::api::Reloaded;
 
 /// Read the watch files again, and say what changed
@@ -39,14 +40,13 @@ pub async fn reload(args: &ReloadArgs, mut out: impl Write) -> Result<u8, AskErr
             names.iter().try_for_each(|name| writeln!(out, "{what} {name}"))?;
         }
         for problem in &reloaded.problems {
-            let place = [problem.line, problem.column].into_iter().flatten();
-            let place: String = place.map(|number| format!(":{number}")).collect();
-            writeln!(out, "{}{place}: {}", problem.file, problem.message)?;
+            writeln!(out, "{}: {}", place(&problem.file, problem.line, problem.column), problem.message)?;
             if let Some(help) = &problem.help {
                 writeln!(out, "help: {help}")?;
             }
         }
-        writeln!(out, "{} watches in {} files", reloaded.watches, reloaded.files)?;
+        let (watches, files) = (reloaded.watches, reloaded.files);
+        writeln!(out, "{} in {}", count(watches, "watch", "watches"), count(files, "file", "files"))?;
     }
     Ok(if reloaded.problems.is_empty() { 0 } else { EXIT_CONFIGURATION })
 }

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, Uid, getgroups};
 
 use crate::cli::EXIT_CONFIGURATION;
-use crate::config::settings::{LogTarget, Overrides, Settings};
-use crate::daemon::{self, RunDir};
+use crate::config::problem::Problem;
+use crate::config::settings::{DEFAULT_FILE, LogTarget, Overrides, Settings};
+use crate::config::spec::GroupRef;
+use crate::daemon::{self, RunDir, StateDir};
 use crate::record;
+use crate::run::identity;
 
 /// Run the daemon
 ///
@@ -90,7 +94,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     // Relative paths are absolute by now; a pid file is made before this process can be somewhere else.
     let mut pidfile = args.pidfile.as_deref().map(lock_pidfile).transpose()?;
     // Before it detaches, so that whoever starts it learns that it cannot.
-    let run_dir = RunDir::take(&settings.daemon.run_dir)?;
+    let group = match settings.control.group.as_ref().map(control_group).transpose() {
+        Ok(group) => group,
+        Err((why, help)) => {
+            let file = args.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+            eprintln!("{}", Problem::of_file(file, format!("[control] group: {why}")).with_help(help));
+            return Ok(EXIT_CONFIGURATION);
+        }
+    };
+    let held = (RunDir::take(&settings.daemon.run_dir)?, StateDir::take(&settings.daemon.state_dir)?);
     std::env::set_current_dir("/")?;
     if args.daemonize {
         nix::unistd::daemon(true, false).context("cannot detach")?;
@@ -103,7 +115,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let logging = record::log::set_up(&settings.log)?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ran = runtime.block_on(daemon::run(settings, run_dir, logging.lost()));
+    let ran = runtime.block_on(daemon::run(settings, held, group, &logging));
     // Whoever is still being looked up in a directory that does not answer is not waited for.
     runtime.shutdown_background();
     if let Some((_, path)) = &pidfile {
@@ -117,6 +129,18 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         return Err(error.into());
     }
     Ok(0)
+}
+
+/// The group that the socket is to be given to; or why it cannot be, and what would be right.
+fn control_group(group: &GroupRef) -> Result<Gid, (String, &'static str)> {
+    let gid = identity::group(group)
+        .map_err(|why| (why.to_string(), "make it, as with groupadd --system, or name another"))?;
+    // chown(2): who is not root can give a file to a group of its own only.
+    let is_own = || gid == Gid::effective() || getgroups().is_ok_and(|groups| groups.contains(&gid));
+    if Uid::effective().is_root() || is_own() {
+        return Ok(gid);
+    }
+    Err((format!("the daemon's user is not in group {gid}"), "add the user to it, or name another"))
 }
 
 fn overrides(args: &RunArgs) -> Overrides {

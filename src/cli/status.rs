@@ -1,18 +1,22 @@
 //! `twitcher status`: the connection, then what each watch does and why it does no more.
 
+mod screen;
+
 use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{AskError, DaemonArgs, watch_name};
-use super::people::{ago, ahead, outcome, took};
-use super::table::{size, table};
+use super::people::{ago, ahead, colour_of_outcome, count, full, outcome, place, took};
+use super::table::{paint, table};
+use super::terminal::{Colour, Terminal};
 use crate::config::spec::WatchName;
 use crate::control::api::{ConnectionState, Problem, State, Status, Watch};
-use crate::control::client::ClientError;
+use crate::control::client::{Client, ClientError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +24,9 @@ Examples:
   twitcher status git-head         one watch, and whether it is failing: exit status 1
   twitcher status --json | jq -r '.watches[] | select(.state == \"stopped\") | .name'
   twitcher status --watch          again and again, in place
+
+A terminal is drawn on in its own width, with what fails first; a pipe gets a line for each watch. Ctrl-C ends --watch
+by SIGINT.
 
 Failing: its last run failed, a failure has stopped it, or its znode cannot be read. That there is no connection, or no
 znode yet, is no failure of a watch.
@@ -29,6 +36,9 @@ answer; 6 no daemon.";
 
 /// How often `--watch` draws.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How many rows of a terminal there are for one that names what is wrong with a file.
+const ROWS_A_PROBLEM: usize = 4;
 
 /// What the daemon does, and why not more
 #[derive(Debug, Clone, Args)]
@@ -57,92 +67,116 @@ pub struct StatusArgs {
 /// When there is no daemon, or no watch of a name.
 pub async fn status(args: &StatusArgs, mut out: impl Write) -> Result<u8, AskError> {
     let client = args.daemon.client();
-    loop {
-        let mut status: Status = match client.get("/v1/status").await {
-            Ok(status) => status,
-            // It may come back, and this is left standing meanwhile.
-            Err(error) if args.watch => {
-                write!(out, "\x1b[H\x1b[2J{error}")?;
-                out.flush()?;
-                tokio::time::sleep(AGAIN).await;
-                continue;
+    if args.watch {
+        return watch(args, &client, out).await;
+    }
+    let status = look(args, &client).await?;
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &status)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", draw(&status, Timestamp::now(), Terminal::of_stdout()))?;
+    }
+    out.flush()?;
+    let failing = !args.watches.is_empty() && status.watches.iter().any(Watch::is_failing);
+    Ok(u8::from(failing))
+}
+
+/// How things stand with the watches that were asked about.
+async fn look(args: &StatusArgs, client: &Client) -> Result<Status, ClientError> {
+    let mut status: Status = client.get("/v1/status").await?;
+    if !args.watches.is_empty() {
+        for name in &args.watches {
+            if !status.watches.iter().any(|watch| watch.name == name.as_str()) {
+                return Err(ClientError::Refused(Problem::no_watch(name.as_str())));
             }
-            Err(error) => return Err(error.into()),
-        };
-        if !args.watches.is_empty() {
-            for name in &args.watches {
-                if !status.watches.iter().any(|watch| watch.name == name.as_str()) {
-                    return Err(ClientError::Refused(Problem::no_watch(name.as_str())).into());
-                }
-            }
-            status.watches.retain(|watch| args.watches.iter().any(|name| watch.name == name.as_str()));
         }
-        if args.json {
-            serde_json::to_writer_pretty(&mut out, &status)?;
-            writeln!(out)?;
-        } else {
-            let (columns, rows) = size();
-            let text = draw(&status, Timestamp::now(), columns);
-            if args.watch {
-                // To the upper left, and away with what was there.
-                write!(out, "\x1b[H\x1b[2J{}", cut(&text, rows))?;
-            } else {
-                write!(out, "{text}")?;
+        status.watches.retain(|watch| args.watches.iter().any(|name| watch.name == name.as_str()));
+    }
+    Ok(status)
+}
+
+/// Draws until it is ended by a signal. Nothing of the terminal is changed that would have to be put back then.
+async fn watch(args: &StatusArgs, client: &Client, mut out: impl Write) -> Result<u8, AskError> {
+    let mut resized = signal(SignalKind::window_change())?;
+    loop {
+        let looked = look(args, client).await;
+        let terminal = Terminal::of_stdout();
+        let text = match looked {
+            // The last column stays free: a terminal moves on to the next row when, and only when, more follows there.
+            Ok(status) => {
+                let columns = |terminal: Terminal| terminal.columns.saturating_sub(1);
+                let inner = terminal.map(|terminal| Terminal { columns: columns(terminal), ..terminal });
+                draw(&status, Timestamp::now(), inner)
             }
+            // It may come back, and this is left standing meanwhile.
+            Err(error) => format!("{error}\n"),
+        };
+        match terminal.filter(|terminal| terminal.is_addressable) {
+            Some(terminal) => out.write_all(screen::draw(&text, terminal).as_bytes())?,
+            None => writeln!(out, "{text}")?,
         }
         out.flush()?;
-        if !args.watch {
-            let failing = !args.watches.is_empty() && status.watches.iter().any(Watch::is_failing);
-            return Ok(u8::from(failing));
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            _ = resized.recv() => {}
         }
-        tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// As much as fits on so many rows, and how much does not.
-fn cut(text: &str, rows: u16) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let rows = usize::from(rows).max(2);
-    if lines.len() < rows {
-        return text.to_owned();
-    }
-    let shown = rows - 2;
-    format!("{}\n… {} more lines", lines[..shown].join("\n"), lines.len() - shown)
-}
-
-fn draw(status: &Status, now: Timestamp, width: u16) -> String {
-    let Status { release, host, pid, started, zookeeper, running, problems, watches } = status;
+fn draw(status: &Status, now: Timestamp, terminal: Option<Terminal>) -> String {
+    let Status { release, host, pid, started, zookeeper, problems, watches, .. } = status;
+    let has_colours = terminal.is_some_and(|terminal| terminal.has_colours);
     let mut text = format!("{host}: twitcher {release}, pid {pid}, started {}\n", ago(*started, now));
     let since = ago(zookeeper.since, now);
     let session = zookeeper.session.as_deref().unwrap_or_default();
     let servers = &zookeeper.servers;
+    let away = Colour::Red.paint("NOT CONNECTED", has_colours);
     let _ = match zookeeper.state {
         ConnectionState::Connected => {
             writeln!(text, "ZooKeeper at {servers}: connected {since}, session {session}")
         }
         ConnectionState::Connecting => {
-            writeln!(text, "ZooKeeper at {servers}: NOT CONNECTED yet, tried since {since}")
+            writeln!(text, "ZooKeeper at {servers}: {away} yet, first tried {since}")
         }
         ConnectionState::Disconnected => {
-            writeln!(text, "ZooKeeper at {servers}: NOT CONNECTED since {since}")
+            writeln!(text, "ZooKeeper at {servers}: {away} since {}, {since}", full(zookeeper.since))
         }
     };
-    let _ = writeln!(text, "{} watches, {running} running", watches.len());
-    for problem in problems {
-        let place = match (problem.line, problem.column) {
-            (Some(line), Some(column)) => format!(":{line}:{column}"),
-            _ => String::new(),
-        };
-        let _ = writeln!(text, "BROKEN {}{place}: {}", problem.file, problem.message);
+    let running: usize = watches.iter().map(|watch| watch.running.len()).sum();
+    let _ = writeln!(text, "{}, {running} running", count(watches.len(), "watch", "watches"));
+    // On a terminal, some rows are left to the watches.
+    let most = terminal.map_or(usize::MAX, |terminal| (usize::from(terminal.rows) / ROWS_A_PROBLEM).max(1));
+    let broken = Colour::Red.paint("BROKEN", has_colours);
+    for problem in problems.iter().take(most) {
+        let place = place(&problem.file, problem.line, problem.column);
+        let _ = writeln!(text, "{broken} {place}: {}", problem.message);
+    }
+    if problems.len() > most {
+        let _ = writeln!(text, "{broken} and {} more: 'twitcher reload' names all", problems.len() - most);
     }
     if !watches.is_empty() {
         let mut watches: Vec<&Watch> = watches.iter().collect();
         // What somebody should look at first.
         watches.sort_by_key(|watch| (!watch.is_failing(), watch.state != State::Running));
         let rows = watches.into_iter().map(|watch| row(watch, now)).collect();
-        let _ = write!(text, "\n{}", table(&["WATCH", "STATE", "LAST", "ENDED", "TOOK", "WHY"], rows, width));
+        let width = terminal.map(|terminal| terminal.columns);
+        let mut rows = table(&["WATCH", "STATE", "LAST", "ENDED", "TOOK", "WHY"], rows, width);
+        if has_colours {
+            rows = paint(&rows, "STATE", colour_of_state);
+            rows = paint(&rows, "LAST", colour_of_outcome);
+        }
+        let _ = write!(text, "\n{rows}");
     }
     text
+}
+
+fn colour_of_state(word: &str) -> Option<Colour> {
+    match word {
+        "running" => Some(Colour::BoldGreen),
+        "stopped" | "unreadable" => Some(Colour::Red),
+        _ => None,
+    }
 }
 
 fn row(watch: &Watch, now: Timestamp) -> Vec<String> {

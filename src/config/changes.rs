@@ -31,6 +31,9 @@ pub enum Change {
 /// The watches that are in force, by name.
 pub type Watches = BTreeMap<WatchName, Arc<WatchSpec>>;
 
+/// Watches whose file is wrong now, and what is wrong with it.
+pub type Outdated = BTreeMap<WatchName, Problem>;
+
 /// The files as they were last seen, and the watches that follow from them.
 #[derive(Debug)]
 pub struct Catalog {
@@ -38,7 +41,7 @@ pub struct Catalog {
     files: BTreeMap<PathBuf, FileState>,
     folder_problems: Vec<Problem>,
     watches: Watches,
-    /// The files with an enabled watch of that name, in path order, each as often as it has one.
+    /// The files with a watch of that name, in path order, each as often as it has one.
     claims: BTreeMap<WatchName, Vec<PathBuf>>,
     /// The names with more than one claim.
     contested: BTreeSet<WatchName>,
@@ -58,8 +61,12 @@ impl FileState {
         self.good.iter().filter(|placed| placed.spec.enabled)
     }
 
+    fn of_name(&self, name: &WatchName) -> impl Iterator<Item = &Arc<WatchSpec>> {
+        self.good.iter().map(|placed| &placed.spec).filter(move |spec| spec.name == *name)
+    }
+
     fn names(&self) -> Vec<WatchName> {
-        self.enabled().map(|placed| placed.spec.name.clone()).collect()
+        self.good.iter().map(|placed| placed.spec.name.clone()).collect()
     }
 }
 
@@ -197,10 +204,31 @@ impl Catalog {
         (changes, problems)
     }
 
-    /// The watch of that name: of two the first in path order.
+    /// The watch of that name: of two the first in path order. One that is not enabled takes it from nobody.
     fn holder(&self, name: &WatchName) -> Option<&Arc<WatchSpec>> {
-        let file = self.files.get(self.claims.get(name)?.first()?)?;
-        file.enabled().map(|placed| &placed.spec).find(|spec| spec.name == *name)
+        self.holder_and_file(name).map(|(spec, _)| spec)
+    }
+
+    fn holder_and_file(&self, name: &WatchName) -> Option<(&Arc<WatchSpec>, &FileState)> {
+        let files = self.claims.get(name)?.iter().filter_map(|path| self.files.get(path));
+        let of_file = |file| FileState::of_name(file, name).map(move |spec| (spec, file));
+        let mut all = files.flat_map(of_file);
+        let first = all.next()?;
+        if first.0.enabled { Some(first) } else { all.find(|(spec, _)| spec.enabled).or(Some(first)) }
+    }
+
+    /// The watches in force that go on under the last good definition, since their file is wrong now; and the
+    /// first that is wrong with it.
+    #[must_use]
+    pub fn outdated(&self) -> Outdated {
+        let wrong = self.files.values().filter_map(|file| Some((file, file.problems.first()?)));
+        let watches = wrong.flat_map(|(file, problem)| {
+            let holds = move |name: &WatchName| {
+                self.holder_and_file(name).is_some_and(|(_, holder)| std::ptr::eq(holder, file))
+            };
+            file.names().into_iter().filter(holds).map(move |name| (name, problem.clone()))
+        });
+        watches.collect()
     }
 
     /// What is to be said of watches whose name another one has.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::changes::Change;
+use super::changes::{Change, Outdated};
 use super::difference::describe_difference;
 use super::folder::unfinished::{self, Unfinished};
 use super::folder::{Interest, Unread};
@@ -49,7 +49,9 @@ pub struct Reload {
     pub changes: Vec<Change>,
     /// Everything that is wrong now, by file.
     pub problems: Vec<Problem>,
-    /// How many watches there are.
+    /// The watches that go on under their last good definition, since their file is wrong now.
+    pub outdated: Outdated,
+    /// How many watches there are, those that are not enabled among them.
     pub watches: usize,
     /// In how many files.
     pub files: usize,
@@ -330,6 +332,7 @@ fn is_in_sight(state: &State, path: &Path) -> bool {
 fn log_changes(changes: &[Change]) {
     for change in changes {
         match change {
+            Change::Added(spec) if !spec.enabled => info!(watch = %spec.name, "added, and not enabled"),
             Change::Added(spec) => info!(watch = %spec.name, "added, on znode {}", spec.znode),
             Change::Redefined { old, new } => info!(watch = %new.name, "{}", describe_difference(old, new)),
             Change::Removed(name) => info!(watch = %name, "removed"),

@@ -78,11 +78,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `what` is in the language, and not in this program.
-    pub(super) fn not_yet(&mut self, span: Range<usize>, what: &str) {
-        self.report(span, format!("{what} is not supported by this version of twitcher"));
-    }
-
     /// The value is of another type than `expected`.
     pub(super) fn wrong_type(&mut self, key: &str, value: &Value<'_>, expected: &str) {
         let found = type_name(value.get_ref());

@@ -17,6 +17,7 @@ use self::file::FileSettings;
 pub use self::log::{LogFormat, LogTarget};
 use super::folder;
 use super::problem::Problem;
+use super::spec::GroupRef;
 use super::watch_table::Defaults;
 
 /// Where the settings are if nothing else is said.
@@ -29,6 +30,8 @@ pub struct Settings {
     pub zookeeper: ZooKeeper,
     /// `[daemon]`.
     pub daemon: Daemon,
+    /// `[control]`.
+    pub control: Control,
     /// `[log]`.
     pub log: Log,
     /// `[metrics]`.
@@ -74,6 +77,13 @@ pub struct Daemon {
     pub max_running: usize,
     /// Whether a stop ends the children, rather than leave them to the minder.
     pub stop_children: bool,
+}
+
+/// Who may use the control socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// The group whose members may, beside root and the daemon's user. Looked up when the daemon starts.
+    pub group: Option<GroupRef>,
 }
 
 /// Where the log goes.
@@ -184,6 +194,7 @@ impl Settings {
                 tls: file.tls,
             },
             daemon,
+            control: Control { group: file.control_group },
             log: Log {
                 target: log_target.or(file.log_target).unwrap_or(LogTarget::Auto),
                 level: overrides.log_level.or(file.log_level).unwrap_or_else(|| "info".into()),

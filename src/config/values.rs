@@ -155,8 +155,8 @@ pub(super) fn uid(r: &mut Reader<'_>, value: &Value<'_>) -> Option<UserRef> {
     })
 }
 
-pub(super) fn gid(r: &mut Reader<'_>, value: &Value<'_>) -> Option<GroupRef> {
-    name_or_id(r, "gid", "group", value).map(|given| match given {
+pub(super) fn group(r: &mut Reader<'_>, key: &str, value: &Value<'_>) -> Option<GroupRef> {
+    name_or_id(r, key, "group", value).map(|given| match given {
         Given::Name(name) => GroupRef::Name(name),
         Given::Id(id) => GroupRef::Id(id),
     })

@@ -76,7 +76,7 @@ impl Defaults {
             "max_parallel" => self.max_parallel = r.number(key, value, 1..=MOST_PARALLEL),
             "notify_signal" => self.notify_signal = values::notify_signal(r, value),
             "uid" => self.uid = values::uid(r, value),
-            "gid" => self.gid = values::gid(r, value),
+            "gid" => self.gid = values::group(r, key, value),
             "timeout" => {
                 self.timeout = r.positive_duration(key, value, "leave timeout out for a run without one");
             }

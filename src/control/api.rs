@@ -8,6 +8,7 @@ use crate::record::run_record::RunRecord;
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// The daemon's version.
     pub release: String,
@@ -29,6 +30,7 @@ pub struct Status {
 
 /// How the daemon stands with ZooKeeper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ZooKeeper {
     /// Its connect string.
     pub servers: String,
@@ -42,6 +44,7 @@ pub struct ZooKeeper {
 
 /// Whether there is a connection with ZooKeeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionState {
     /// There was none yet.
@@ -54,6 +57,7 @@ pub enum ConnectionState {
 
 /// Something that is wrong with a watch file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileProblem {
     /// The file or folder.
     pub file: String,
@@ -69,6 +73,7 @@ pub struct FileProblem {
 
 /// A watch, and what it does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Watch {
     /// Its name.
     pub name: String,
@@ -96,6 +101,7 @@ pub struct Watch {
 
 /// What a watch does: the first of these that is so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// A run goes on.
@@ -164,6 +170,7 @@ impl Watch {
 
 /// `GET /v1/watches/NAME/runs`: newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Runs {
     /// The runs.
     pub runs: Vec<RunRecord>,
@@ -171,20 +178,24 @@ pub struct Runs {
 
 /// `POST /v1/watches/NAME/fire`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fired {
     /// Whether it will be run at its turn; not where the watch is paused or stopped, until it is resumed.
     pub is_open: bool,
     /// What keeps it, in words.
     pub reason: Option<String>,
-    /// What became of it, where that was waited for.
-    pub run: Option<FiredRun>,
+    /// The id of the run that was started for it; `null` where it waits for its turn and that was not waited for. Where
+    /// it is tried again and its end was waited for, that of the last attempt. One run may stand for several requests:
+    /// of what waits, a QUEUE watch runs the newest alone.
+    pub run: Option<String>,
+    /// How that ended, where that was waited for.
+    pub end: Option<FiredEnd>,
 }
 
-/// The run that somebody has waited for.
+/// How a run ended that somebody has waited for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FiredRun {
-    /// Its id.
-    pub run: String,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FiredEnd {
     /// How it ended, as the log says it.
     pub outcome: String,
     /// Its exit status, or as a shell has it: 128 and the signal's number; 124 where its time was over, 125 where
@@ -194,6 +205,7 @@ pub struct FiredRun {
 
 /// `POST /v1/watches/NAME/kill`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Killed {
     /// The runs that were told.
     pub runs: Vec<String>,
@@ -201,6 +213,7 @@ pub struct Killed {
 
 /// `POST /v1/watches/NAME/pause`, `resume`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Steered {
     /// The watch.
     pub watch: String,
@@ -208,6 +221,7 @@ pub struct Steered {
 
 /// `POST /v1/reload`: what a look at the config folder came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reloaded {
     /// Watches that are new.
     pub added: Vec<String>,
@@ -225,6 +239,7 @@ pub struct Reloaded {
 
 /// Why a request was not done: `application/problem+json`, RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,

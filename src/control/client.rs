@@ -35,7 +35,7 @@ pub enum ClientError {
     #[error("the socket {0} is not yours to use\nhelp: ask as root, or as the user that the daemon runs as")]
     NotAllowed(PathBuf),
     /// It does not answer.
-    #[error("the daemon at {socket} does not answer within {} s", ANSWER.as_secs())]
+    #[error("the daemon at {socket} does not answer within {} s\nhelp: its log may say why; one that is started again takes its runs over", ANSWER.as_secs())]
     Silent {
         /// The socket.
         socket: PathBuf,
@@ -97,6 +97,14 @@ impl Client {
         timeout(ANSWER, answer).await.map_err(|_| ClientError::Silent { socket: self.socket.clone() })?
     }
 
+    /// The body as it comes.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub async fn stream(&self, path: &str) -> Result<Parts, ClientError> {
+        Ok(Parts(self.send("GET", path).await?))
+    }
+
     /// Hands on each event as it comes: its name, if it is not an ordinary one, and its data; until `hear` says that
     /// it is enough, or the daemon stops.
     ///
@@ -107,7 +115,8 @@ impl Client {
         path: &str,
         mut hear: impl FnMut(Option<&str>, &str) -> io::Result<bool>,
     ) -> Result<(), ClientError> {
-        let mut body = self.send("GET", path).await?;
+        let began = timeout(ANSWER, self.send("GET", path)).await;
+        let mut body = began.map_err(|_| ClientError::Silent { socket: self.socket.clone() })??;
         let mut text = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame?;
@@ -145,6 +154,21 @@ impl Client {
         }
         let body = answer.into_body().collect().await?.to_bytes();
         Err(ClientError::Refused(serde_json::from_slice(&body)?))
+    }
+}
+
+/// A body that comes in parts.
+#[derive(Debug)]
+pub struct Parts(Incoming);
+
+impl Parts {
+    /// Waits for the next; `None` when that was all.
+    ///
+    /// # Errors
+    /// When the daemon stops before it was.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let frame = self.0.frame().await.transpose()?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 }
 

@@ -35,7 +35,8 @@ impl Now {
     }
 }
 
-/// How a watch stands that has a definition.
+/// How a watch stands that has a definition. `outdated`: what is wrong with its file, where this is the last good
+/// definition that there was in it.
 #[must_use]
 pub fn describe(
     stand: &Stand,
@@ -43,9 +44,11 @@ pub fn describe(
     znode: ZnodeState,
     connection: Connection,
     last: Option<RunRecord>,
+    outdated: Option<String>,
     now: Now,
 ) -> Watch {
-    let (state, reason, until) = state(stand, znode, connection, last.as_ref(), now);
+    let (state, reason, until) = state(stand, spec, znode, connection, last.as_ref(), now);
+    let reason = with_outdated(state, reason, outdated);
     Watch {
         name: stand.name.to_string(),
         description: spec.description.clone(),
@@ -61,8 +64,29 @@ pub fn describe(
     }
 }
 
+/// Where a watch does nothing since something is to be done about it, that is said alone.
+fn with_outdated(state: State, reason: Option<String>, outdated: Option<String>) -> Option<String> {
+    match (state, reason, outdated) {
+        (_, None, outdated) => outdated,
+        (State::Missing | State::Disabled, Some(reason), outdated) => Some(but(reason, outdated)),
+        (
+            State::Running
+            | State::Stopped
+            | State::Paused
+            | State::Waiting
+            | State::Unreadable
+            | State::Disconnected
+            | State::Unknown
+            | State::Watching,
+            Some(reason),
+            _,
+        ) => Some(reason),
+    }
+}
+
 fn state(
     stand: &Stand,
+    spec: &WatchSpec,
     znode: ZnodeState,
     connection: Connection,
     last: Option<&RunRecord>,
@@ -112,8 +136,10 @@ fn state(
         };
         return (State::Waiting, Some(reason), until.map(|until| now.at(until)));
     }
+    if !spec.enabled {
+        return because(State::Disabled, "enabled is false");
+    }
     match (znode, connection) {
-        (ZnodeState::Disabled, _) => because(State::Disabled, "enabled is false"),
         (ZnodeState::Unreadable, _) => {
             because(State::Unreadable, "the znode's ACL does not let the daemon read it")
         }
@@ -124,7 +150,10 @@ fn state(
             because(State::Disconnected, &format!("no connection with ZooKeeper since {since:.0}"))
         }
         (ZnodeState::Missing, _) => because(State::Missing, "no such znode yet"),
-        (ZnodeState::Unknown, _) => because(State::Unknown, "the znode was not looked at yet"),
+        // The hub has it from the next moment on.
+        (ZnodeState::Unknown | ZnodeState::Disabled, _) => {
+            because(State::Unknown, "the znode was not looked at yet")
+        }
         (ZnodeState::Present(_), Connection::Connected { .. }) => (State::Watching, None, None),
     }
 }

@@ -1,28 +1,34 @@
 //! Asks the parts of the daemon that know, and puts together what they answer.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
+use nix::unistd::Uid;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::api::{
-    ConnectionState, FileProblem, Fired, FiredRun, Killed, Problem, Reloaded, Runs, Status, Steered, Watch,
+    ConnectionState, FileProblem, Fired, FiredEnd, Killed, Problem, Reloaded, Runs, Status, Steered, Watch,
     ZooKeeper,
 };
 use super::describe::{Now, describe};
+use super::route::Wait;
 use super::scrape::{self, Scene, WatchScene};
+use crate::config::changes::Outdated;
 use crate::config::loader::ReloadRequest;
 use crate::config::problem::Problem as ConfigProblem;
 use crate::config::spec::WatchName;
+use crate::record::events::Subscription;
+use crate::record::history::Output;
 use crate::record::metrics::exposition::Exposition;
 use crate::record::metrics::process;
 use crate::record::reader::{LastRuns, Reader};
 use crate::record::writer::LostLines;
-use crate::schedule::ask::{Ask, Awaited, NotRun, Stand};
-use crate::schedule::order::{Outcome, RunId};
+use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand};
+use crate::schedule::order::Outcome;
 use crate::schedule::step::Gate;
 use crate::watch::connection::Connection;
 use crate::watch::hub::{self, Readings};
@@ -36,8 +42,19 @@ pub struct About {
     pub host: String,
     /// The connect string.
     pub servers: String,
+    /// The folder of watch files.
+    pub config_dir: PathBuf,
     /// Since when it runs.
     pub started: Timestamp,
+}
+
+/// What is wrong with the watch files.
+#[derive(Debug, Default)]
+pub struct Wrong {
+    /// All of it, by file.
+    pub problems: Vec<ConfigProblem>,
+    /// The watches that go on under their last good definition for that.
+    pub outdated: Outdated,
 }
 
 /// Where the parts are asked.
@@ -54,7 +71,7 @@ pub struct Desk {
     /// How things stand with ZooKeeper.
     pub readings: Readings,
     /// What is wrong with the watch files.
-    pub problems: watch::Receiver<Vec<ConfigProblem>>,
+    pub wrong: watch::Receiver<Wrong>,
     /// What is known of runs.
     pub records: Reader,
     /// The number of the last run that somebody wanted.
@@ -79,7 +96,7 @@ impl Desk {
             started: self.about.started,
             zookeeper: self.zookeeper(),
             running: watches.iter().map(|watch| watch.running.len()).sum(),
-            problems: self.problems.borrow().iter().map(file_problem).collect(),
+            problems: self.wrong.borrow().problems.iter().map(file_problem).collect(),
             watches,
         })
     }
@@ -112,7 +129,8 @@ impl Desk {
         let watches = self.scenes().await?;
         let updates = self.ask(&self.scheduler, Ask::Tally).await?;
         let runs = self.records.metrics().await.ok_or_else(stopping)?;
-        let broken: HashSet<_> = self.problems.borrow().iter().map(|problem| problem.file.clone()).collect();
+        let broken: HashSet<_> =
+            self.wrong.borrow().problems.iter().map(|problem| problem.file.clone()).collect();
         let scene = Scene {
             release: env!("CARGO_PKG_VERSION"),
             is_connected: matches!(*self.readings.connection.borrow(), Connection::Connected { .. }),
@@ -135,6 +153,7 @@ impl Desk {
         let mut znodes = self.ask(&self.hub, hub::Ask::Znodes).await?;
         let mut last = self.records.last_runs().await;
         let (connection, now) = (*self.readings.connection.borrow(), Now::read());
+        let wrong = self.wrong.borrow();
         let mut watches: Vec<WatchScene> = stands
             .iter()
             .filter_map(|stand: &Stand| {
@@ -142,12 +161,19 @@ impl Desk {
                 let LastRuns { ended, tally: runs, running: _ } =
                     last.remove(&stand.name).unwrap_or_default();
                 let last = ended.map(Arc::unwrap_or_clone);
-                let watch = describe(stand, stand.spec.as_deref()?, znode, connection, last, now);
+                let outdated = wrong.outdated.get(&stand.name).map(|problem| self.outdated(problem));
+                let watch = describe(stand, stand.spec.as_deref()?, znode, connection, last, outdated, now);
                 Some(WatchScene { watch, updates: stand.updates, runs })
             })
             .collect();
         watches.sort_by(|one, other| one.watch.name.cmp(&other.watch.name));
         Ok(watches)
+    }
+
+    fn outdated(&self, problem: &ConfigProblem) -> String {
+        let below = problem.file.strip_prefix(&self.about.config_dir).unwrap_or(&problem.file);
+        let problem = ConfigProblem { file: below.to_owned(), ..problem.clone() };
+        format!("file broken: {}: {}", problem.location(), problem.message)
     }
 
     /// One watch.
@@ -174,11 +200,32 @@ impl Desk {
         Ok(Runs { runs })
     }
 
-    /// Has a watch run now. With `wait`, to its end.
+    /// What the last run of a watch has printed, and what happens from then on; with `follow` also of one that has not
+    /// run.
+    ///
+    /// # Errors
+    /// When there is none of that name, or nothing to be told.
+    pub async fn follow_output(
+        &self,
+        name: &WatchName,
+        follow: bool,
+    ) -> Result<(Option<Output>, Subscription), Problem> {
+        let (output, live) = self.records.follow_watch(name).await.ok_or_else(stopping)?;
+        if output.is_none() {
+            self.watch(name).await?;
+        }
+        if output.is_none() && !follow {
+            let detail = format!("nothing is kept of what a run of '{name}' has printed");
+            return Err(Problem::new(404, "no output", detail));
+        }
+        Ok((output, live))
+    }
+
+    /// Has a watch run now, and waits for its start or its end if it is told to.
     ///
     /// # Errors
     /// When there will be no run, and why.
-    pub async fn fire(&self, name: &WatchName, wait: bool) -> Result<Fired, Problem> {
+    pub async fn fire(&self, name: &WatchName, wait: Wait, by: Uid) -> Result<Fired, Problem> {
         let zookeeper = self.zookeeper();
         if zookeeper.state != ConnectionState::Connected {
             let detail = format!(
@@ -189,46 +236,55 @@ impl Desk {
         }
         let fire = FireId(self.last_fire.fetch_add(1, Ordering::Relaxed));
         let (accepted, answer) = oneshot::channel();
+        let (started, start) = oneshot::channel();
         let (ended, end) = oneshot::channel();
         // In this order: what is not awaited when it comes is not run.
-        let awaited = Ask::Await(fire, Awaited { accepted, ended });
+        let awaited = Ask::Await(fire, Awaited { by, accepted, started, ended });
         self.scheduler.send(awaited).await.map_err(|_| stopping())?;
         self.hub.send(hub::Ask::Fire(name.clone(), fire)).await.map_err(|_| stopping())?;
-        let gate = match answer.await.map_err(|_| stopping())? {
-            Ok(gate) => gate,
+        let Accepted { gate, run } = match answer.await.map_err(|_| stopping())? {
+            Ok(accepted) => accepted,
             Err(why) => return Err(not_run(name, why)),
         };
         let reason = match gate {
+            Gate::Open if run.is_none() && wait == Wait::No => Some("it waits for its turn".to_owned()),
             Gate::Open => None,
             Gate::Paused => Some("the watch is paused; it is run when it is resumed".to_owned()),
             Gate::Stopped => Some("a failure has stopped the watch; it is run when it is resumed".to_owned()),
         };
         // Nobody knows when one that is paused is resumed.
-        let run = if wait && gate == Gate::Open {
-            let removed =
-                |_| Problem::new(410, "no longer defined", format!("'{name}' was removed before it was run"));
-            let (run, outcome) = end.await.map_err(removed)?;
-            Some(fired_run(run, &outcome))
-        } else {
-            None
+        let removed = |_| {
+            Problem::new(
+                410,
+                "no longer defined",
+                format!("'{name}' was removed or disabled before it was run"),
+            )
         };
-        Ok(Fired { is_open: gate == Gate::Open, reason, run })
+        let (run, end) = match wait {
+            Wait::End if gate == Gate::Open => {
+                let (run, outcome) = end.await.map_err(removed)?;
+                (Some(run), Some(fired_end(&outcome)))
+            }
+            Wait::Start if gate == Gate::Open => (Some(start.await.map_err(removed)?), None),
+            Wait::No | Wait::Start | Wait::End => (run, None),
+        };
+        Ok(Fired { is_open: gate == Gate::Open, reason, run: run.map(|run| run.to_string()), end })
     }
 
     /// Keeps a watch from running.
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn pause(&self, name: &WatchName) -> Result<Steered, Problem> {
-        self.steer(name, |reply| Ask::Pause(name.clone(), reply)).await
+    pub async fn pause(&self, name: &WatchName, by: Uid) -> Result<Steered, Problem> {
+        self.steer(name, |reply| Ask::Pause(name.clone(), by, reply)).await
     }
 
     /// Lets a watch run again.
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn resume(&self, name: &WatchName) -> Result<Steered, Problem> {
-        self.steer(name, |reply| Ask::Resume(name.clone(), reply)).await
+    pub async fn resume(&self, name: &WatchName, by: Uid) -> Result<Steered, Problem> {
+        self.steer(name, |reply| Ask::Resume(name.clone(), by, reply)).await
     }
 
     async fn steer(
@@ -244,8 +300,8 @@ impl Desk {
     ///
     /// # Errors
     /// When there is none of that name, or nothing runs.
-    pub async fn kill(&self, name: &WatchName, signal: Option<Signal>) -> Result<Killed, Problem> {
-        let runs = self.ask(&self.scheduler, |reply| Ask::Kill(name.clone(), signal, reply)).await?;
+    pub async fn kill(&self, name: &WatchName, signal: Option<Signal>, by: Uid) -> Result<Killed, Problem> {
+        let runs = self.ask(&self.scheduler, |reply| Ask::Kill(name.clone(), signal, by, reply)).await?;
         let runs = runs.ok_or_else(|| Problem::no_watch(name.as_str()))?;
         if runs.is_empty() {
             return Err(Problem::new(409, "nothing runs", format!("no run of '{name}' goes on")));
@@ -312,14 +368,14 @@ fn not_run(name: &WatchName, why: NotRun) -> Problem {
     }
 }
 
-fn fired_run(run: RunId, outcome: &Outcome) -> FiredRun {
+fn fired_end(outcome: &Outcome) -> FiredEnd {
     let exit_status = match outcome {
         Outcome::Exited(status) => u8::try_from(*status).unwrap_or(u8::MAX),
         Outcome::Signaled(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
         Outcome::TimedOut => 124,
         Outcome::SpawnFailed(_) | Outcome::Lost => 125,
     };
-    FiredRun { run: run.to_string(), outcome: outcome.to_string(), exit_status }
+    FiredEnd { outcome: outcome.to_string(), exit_status }
 }
 
 fn file_problem(problem: &ConfigProblem) -> FileProblem {

@@ -10,6 +10,10 @@ pub mod api;
 pub mod client;
 pub mod describe;
 pub mod desk;
+#[cfg(test)]
+mod openapi;
+pub mod peer;
+pub mod printed;
 pub mod route;
 pub mod scrape;
 pub mod server;

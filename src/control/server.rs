@@ -14,10 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::unistd::{Gid, Uid};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
@@ -28,9 +29,12 @@ use tracing::{debug, warn};
 
 use super::api::Problem;
 use super::desk::Desk;
-use super::route::{Route, route};
+use super::peer::Peer;
+use super::printed::{self, Whose};
+use super::route::{Route, methods, route};
 use super::socket;
-use crate::record::events::{Event, EventId, Told};
+use crate::record::events::{Event, EventId, Subscription, Told};
+use crate::record::history::Output;
 use crate::record::metrics::exposition;
 
 /// How many connections there may be at once. More are let in as others go.
@@ -46,32 +50,52 @@ const MOST_BODY: u64 = 64 << 10;
 /// has gone.
 const STILL_THERE: Duration = Duration::from_secs(15);
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// How long one who is not known may take from the connection to the last of the answer.
 const STRANGER: Duration = Duration::from_secs(30);
 
 /// What is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
-    /// Everything, to those who may use the socket.
-    Everything,
+    /// Everything, to somebody who may use the socket.
+    Everything {
+        /// Who that is.
+        by: Uid,
+    },
     /// What only tells how the daemon does, to whoever asks, one request to a connection.
     Readings,
 }
 
 impl Offer {
     fn has(self, route: &Route) -> bool {
-        self == Self::Everything || matches!(route, Route::Metrics | Route::Live | Route::Ready)
+        matches!(self, Self::Everything { .. })
+            || matches!(route, Route::Metrics | Route::Live | Route::Ready)
+    }
+
+    /// Who asks for something to be done.
+    fn by(self) -> Result<Uid, Problem> {
+        match self {
+            Self::Everything { by } => Ok(by),
+            Self::Readings => Err(Problem::new(403, "not allowed", "nothing can be changed from here")),
+        }
     }
 }
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// Serves until `stop`, on a thread of its own. The socket is there when this returns.
+/// Serves root, the daemon's user and the members of `group` until `stop`, on a thread of its own. The socket is there
+/// when this returns.
 ///
 /// # Errors
 /// When there can be no socket, or no thread.
-pub fn start(run_dir: &Path, desk: Desk, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
-    let listener = socket::listen(run_dir)?;
+pub fn start(
+    run_dir: &Path,
+    group: Option<Gid>,
+    desk: Desk,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let listener = socket::listen(run_dir, group)?;
     let socket = run_dir.join(socket::NAME);
     thread::Builder::new().name("control".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -83,9 +107,10 @@ pub fn start(run_dir: &Path, desk: Desk, stop: CancellationToken) -> io::Result<
                 };
                 let accept = async || {
                     let (stream, _) = listener.accept().await?;
-                    Ok(socket::may_use(&stream).then_some(stream))
+                    let by = Peer::of(&stream).ok().filter(|peer| peer.may_use(group));
+                    Ok(by.map(|peer| (stream, Offer::Everything { by: Uid::from_raw(peer.uid()) })))
                 };
-                serve(accept, desk, Offer::Everything, stop).await;
+                serve(accept, desk, stop).await;
             }),
             Err(error) => warn!("cannot serve the control socket: {error}"),
         }
@@ -93,12 +118,11 @@ pub fn start(run_dir: &Path, desk: Desk, stop: CancellationToken) -> io::Result<
     })
 }
 
-/// Serves an offer to those who are let in, until `stop`. Of who connects `accept` gives the stream, or `None` where
-/// nobody is to be listened to.
+/// Serves those who are let in, until `stop`. Of who connects `accept` gives the stream and what is for them, or `None`
+/// where nobody is to be listened to.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    accept: impl AsyncFn() -> io::Result<Option<S>>,
+    accept: impl AsyncFn() -> io::Result<Option<(S, Offer)>>,
     desk: Desk,
-    offer: Offer,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -107,7 +131,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             let place = Arc::clone(&places).acquire_owned().await;
             (accept().await, place)
         };
-        let (stream, place) = tokio::select! {
+        let ((stream, offer), place) = tokio::select! {
             () = stop.cancelled() => return,
             (accepted, place) = accepted => match accepted {
                 Ok(Some(stream)) => (stream, place),
@@ -134,11 +158,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Desk, offer: Offer) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(SILENCE).max_buf_size(32 << 10);
-    http.keep_alive(offer == Offer::Everything);
+    http.keep_alive(offer != Offer::Readings);
     let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, &desk, offer).await) });
     let connection = http.serve_connection(TokioIo::new(stream), service);
     let ended = match offer {
-        Offer::Everything => connection.await,
+        Offer::Everything { .. } => connection.await,
         // Else who asks and never reads would keep a place for ever.
         Offer::Readings => timeout(STRANGER, connection).await.unwrap_or(Ok(())),
     };
@@ -149,15 +173,22 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Desk, offer
 
 async fn answer(request: Request<Incoming>, desk: &Desk, offer: Offer) -> Answer {
     let (head, body) = request.into_parts();
+    let path = head.uri.path();
     let answered = async {
         read_to_the_end(body).await?;
-        let route = route(head.method.as_str(), head.uri.path(), head.uri.query())?;
+        let route = route(head.method.as_str(), path, head.uri.query())?;
         if !offer.has(&route) {
-            return Err(Problem::no_resource(head.uri.path()));
+            return Err(Problem::no_resource(path));
         }
-        perform(route, desk).await
+        perform(route, offer, desk).await
     };
-    answered.await.unwrap_or_else(|problem| refuse(&problem))
+    let mut answer = answered.await.unwrap_or_else(|problem| refuse(&problem));
+    if answer.status() == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(allowed) = methods(path).join(", ").try_into()
+    {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
+    answer
 }
 
 /// No request has a body that matters, but one that is sent has to be read before there is an answer.
@@ -181,7 +212,8 @@ async fn read_to_the_end(mut body: Incoming) -> Result<(), Problem> {
     timeout(SILENCE, read).await.map_err(late)?
 }
 
-async fn perform(route: Route, desk: &Desk) -> Result<Answer, Problem> {
+async fn perform(route: Route, offer: Offer, desk: &Desk) -> Result<Answer, Problem> {
+    let by = offer.by();
     match route {
         Route::Live => Ok(text("alive\n")),
         Route::Ready if desk.is_ready() => Ok(text("ready\n")),
@@ -191,19 +223,34 @@ async fn perform(route: Route, desk: &Desk) -> Result<Answer, Problem> {
         Route::Watches => json(&desk.watches().await?),
         Route::Watch(name) => json(&desk.watch(&name).await?),
         Route::Runs(name) => json(&desk.runs(&name).await?),
-        Route::Output(run) => {
-            let output = desk.records.output(run).await;
+        Route::Output { run, follow } => {
+            let found = desk.records.follow_output(run).await;
             let none =
                 || Problem::new(404, "no output", format!("nothing is kept of what run {run} has printed"));
-            Ok(bytes(output.ok_or_else(none)?.text, "text/plain; charset=utf-8"))
+            let (output, live) = found.ok_or_else(none)?;
+            Ok(printed(desk, Whose::Run(run), Some(output), live, follow))
+        }
+        Route::WatchOutput { watch, follow } => {
+            let (output, live) = desk.follow_output(&watch, follow).await?;
+            Ok(printed(desk, Whose::Watch(watch), output, live, follow))
         }
         Route::Events { after, follow } => Ok(events(desk, after, follow).await),
-        Route::Fire { watch, wait } => json(&desk.fire(&watch, wait).await?),
-        Route::Pause(watch) => json(&desk.pause(&watch).await?),
-        Route::Resume(watch) => json(&desk.resume(&watch).await?),
-        Route::Kill { watch, signal } => json(&desk.kill(&watch, signal).await?),
+        Route::Fire { watch, wait } => json(&desk.fire(&watch, wait, by?).await?),
+        Route::Pause(watch) => json(&desk.pause(&watch, by?).await?),
+        Route::Resume(watch) => json(&desk.resume(&watch, by?).await?),
+        Route::Kill { watch, signal } => json(&desk.kill(&watch, signal, by?).await?),
         Route::Reload => json(&desk.reload().await?),
     }
+}
+
+/// What was printed, and with `follow` what is.
+fn printed(desk: &Desk, whose: Whose, output: Option<Output>, live: Subscription, follow: bool) -> Answer {
+    if !follow {
+        return bytes(output.map(|output| output.text).unwrap_or_default(), TEXT);
+    }
+    let (parts, body) = mpsc::channel(16);
+    tokio::spawn(printed::follow(whose, output, live, desk.records.clone(), parts));
+    streamed(body, TEXT)
 }
 
 /// Server-sent events: `id` is what `after` takes, `data` the event as JSON. Where some are missing, since they
@@ -238,8 +285,12 @@ async fn events(desk: &Desk, after: Option<u64>, follow: bool) -> Answer {
             }
         }
     });
+    streamed(body, "text/event-stream")
+}
+
+fn streamed(body: mpsc::Receiver<Bytes>, content_type: &'static str) -> Answer {
     let mut answer = Response::new(Frames(body).boxed());
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -270,7 +321,7 @@ impl Body for Frames {
 }
 
 fn text(text: &'static str) -> Answer {
-    bytes(Bytes::from_static(text.as_bytes()), "text/plain; charset=utf-8")
+    bytes(Bytes::from_static(text.as_bytes()), TEXT)
 }
 
 fn bytes(bytes: Bytes, content_type: &'static str) -> Answer {
@@ -300,7 +351,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::control::desk::About;
+    use crate::control::desk::{About, Wrong};
     use crate::record::reader::reader;
     use crate::record::writer::LostLines;
     use crate::watch::hub::reports;
@@ -309,12 +360,12 @@ mod tests {
     fn desk() -> Desk {
         let (host, servers, started) = (String::new(), String::new(), jiff::Timestamp::UNIX_EPOCH);
         Desk {
-            about: About { host, servers, started },
+            about: About { host, servers, config_dir: "/".into(), started },
             hub: mpsc::channel(1).0,
             scheduler: mpsc::channel(1).0,
             loader: mpsc::channel(1).0,
             readings: reports().1,
-            problems: watch::channel(Vec::new()).1,
+            wrong: watch::channel(Wrong::default()).1,
             records: reader().0,
             last_fire: Arc::default(),
             scrape: Arc::new(Semaphore::new(1)),

@@ -26,8 +26,9 @@ pub fn start(address: SocketAddr, desk: Desk, stop: CancellationToken) -> io::Re
         match runtime {
             Ok(runtime) => runtime.block_on(async {
                 let Some(listener) = stop.run_until_cancelled(listen(address)).await else { return };
-                let accept = async || listener.accept().await.map(|(stream, _)| Some(stream));
-                serve(accept, desk, Offer::Readings, stop).await;
+                let accept =
+                    async || listener.accept().await.map(|(stream, _)| Some((stream, Offer::Readings)));
+                serve(accept, desk, stop).await;
             }),
             Err(error) => error!("cannot serve metrics at {address}: {error}"),
         }

@@ -7,8 +7,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::loader::Reload;
+use crate::config::spec::WatchName;
 use crate::record::events::{Teller, What};
-use crate::schedule::scheduler::News;
+use crate::schedule::scheduler::{ByHand, News};
 use crate::watch::connection::Connection;
 
 /// What is wrong with files, as it was told last.
@@ -84,7 +85,20 @@ pub async fn tell_news(mut news: mpsc::Receiver<News>, teller: Teller) {
                 What::RetryPlanned { watch, after_seconds: after.as_secs_f64(), attempt }
             }
             News::Stopped { watch } => What::WatchStopped { watch },
+            News::ByHand { watch, by, what } => by_hand(watch, by.as_raw(), what),
         });
+    }
+}
+
+fn by_hand(watch: WatchName, by_uid: u32, what: ByHand) -> What {
+    match what {
+        ByHand::Paused => What::WatchPaused { watch, by_uid },
+        ByHand::Resumed => What::WatchResumed { watch, by_uid },
+        ByHand::Fired => What::WatchFired { watch, by_uid },
+        ByHand::Ended(run) => What::RunKilled { run, watch, by_uid },
+        ByHand::Signaled(run, signal) => {
+            What::RunSignaled { run, watch, signal: signal.as_str().to_owned(), by_uid }
+        }
     }
 }
 
@@ -92,6 +106,7 @@ pub async fn tell_news(mut news: mpsc::Receiver<News>, teller: Teller) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::config::changes::Outdated;
     use crate::config::problem::Problem;
     use crate::record::events::teller;
 
@@ -109,7 +124,13 @@ mod tests {
                 help: None,
             };
             let problems_now = wrong.into_iter().map(problem).collect();
-            let reload = Reload { changes: vec![], problems: problems_now, watches: 0, files: 2 };
+            let reload = Reload {
+                changes: vec![],
+                problems: problems_now,
+                outdated: Outdated::new(),
+                watches: 0,
+                files: 2,
+            };
             problems.tell(&reload, &teller);
         }
         drop(teller);

@@ -301,13 +301,24 @@ impl Minder {
         let welcome =
             Report::Welcome { protocol: PROTOCOL, executable: self.around.executable.clone(), runs };
         peer.send(&welcome, &[]);
-        for run in self.runs.values() {
-            if let Some(end) = run.end() {
-                peer.send(&Report::Ended(Box::new(end.clone())), &run.output.last());
-            }
-        }
         self.daemon = Some((number, peer));
         self.retires = false;
+        let runs: Vec<RunId> = self.runs.keys().copied().collect();
+        runs.into_iter().for_each(|run| self.tell_end(run));
+    }
+
+    /// Tells the daemon, if there is one, that a run has ended, if it has: after what it has printed, as it happened.
+    fn tell_end(&mut self, id: RunId) {
+        if self.runs.get(&id).is_none_or(|run| run.end().is_none()) {
+            return;
+        }
+        self.pass_on(id);
+        if let Some(run) = self.runs.get(&id)
+            && let Some(end) = run.end()
+        {
+            let (report, last) = (Report::Ended(Box::new(end.clone())), run.output.last());
+            self.tell(&report, &last);
+        }
     }
 
     fn tell(&mut self, report: &Report, payload: &[u8]) {
@@ -392,10 +403,9 @@ impl Minder {
         let runs = adopted.iter().map(Run::minded).collect();
         self.tell(&Report::Adopted { runs }, &[]);
         for run in adopted {
-            if let Some(end) = run.end() {
-                self.tell(&Report::Ended(Box::new(end.clone())), &run.output.last());
-            }
-            self.runs.insert(run.id, run);
+            let id = run.id;
+            self.runs.insert(id, run);
+            self.tell_end(id);
         }
     }
 
@@ -578,14 +588,7 @@ impl Minder {
         // Its record stays until the daemon has taken note of its end: should this process die before, a run
         // without a record is one that never came to execute anything, and is started again.
         run.finish(ending, usage, now);
-        // What it printed is told before that it has ended, as it happened.
-        self.pass_on(id);
-        if let Some(run) = self.runs.get(&id)
-            && let Some(end) = run.end()
-            && let Some((_, daemon)) = &mut self.daemon
-        {
-            daemon.send(&Report::Ended(Box::new(end.clone())), &run.output.last());
-        }
+        self.tell_end(id);
     }
 
     fn watch_time(&mut self) {

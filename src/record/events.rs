@@ -34,6 +34,7 @@ const TIDINGS_AHEAD: usize = 1_024;
 /// Names one event on this host; later ones have greater ids, also over a restart of the daemon: they are
 /// microseconds since 1970 at the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct EventId(u64);
 
@@ -53,6 +54,7 @@ impl EventId {
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// Names it.
     pub id: EventId,
@@ -65,6 +67,7 @@ pub struct Event {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum What {
     /// A run's process was made.
@@ -81,6 +84,7 @@ pub enum What {
     RunStuck {
         /// Which one.
         #[serde(with = "super::text")]
+        #[cfg_attr(test, schemars(with = "String"))]
         run: RunId,
         /// Whose.
         watch: WatchName,
@@ -94,6 +98,7 @@ pub enum What {
     Output {
         /// Which one.
         #[serde(with = "super::text")]
+        #[cfg_attr(test, schemars(with = "String"))]
         run: RunId,
         /// Whose.
         watch: WatchName,
@@ -144,6 +149,51 @@ pub enum What {
     WatchStopped {
         /// Which one.
         watch: WatchName,
+    },
+    /// Somebody has paused a watch.
+    WatchPaused {
+        /// Which one.
+        watch: WatchName,
+        /// The user who asked.
+        by_uid: u32,
+    },
+    /// Somebody has resumed a watch that was paused or stopped.
+    WatchResumed {
+        /// Which one.
+        watch: WatchName,
+        /// The user who asked.
+        by_uid: u32,
+    },
+    /// Somebody has a watch run now.
+    WatchFired {
+        /// Which one.
+        watch: WatchName,
+        /// The user who asked.
+        by_uid: u32,
+    },
+    /// Somebody has a run ended, as its timeout would.
+    RunKilled {
+        /// Which one.
+        #[serde(with = "super::text")]
+        #[cfg_attr(test, schemars(with = "String"))]
+        run: RunId,
+        /// Whose.
+        watch: WatchName,
+        /// The user who asked.
+        by_uid: u32,
+    },
+    /// Somebody has a run's process group sent a signal.
+    RunSignaled {
+        /// Which one.
+        #[serde(with = "super::text")]
+        #[cfg_attr(test, schemars(with = "String"))]
+        run: RunId,
+        /// Whose.
+        watch: WatchName,
+        /// The signal's name, such as `SIGHUP`.
+        signal: String,
+        /// The user who asked.
+        by_uid: u32,
     },
     /// There is a watch that was not there before.
     WatchAdded {

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::record::events::{Events, Tidings, What};
-use crate::record::history::{History, Question};
+use crate::record::history::{History, Output, Question};
 use crate::record::ledger::{Ledger, Line, Writer};
 use crate::record::metrics::Metrics;
 use crate::record::reader::Request;
@@ -18,6 +17,7 @@ use crate::record::run_record::timestamp;
 use crate::record::runs::{Left, Runs};
 use crate::run::happening::Happening;
 use crate::schedule::order::RunId;
+use crate::watch::update::Beat;
 
 /// What the journal is told and asked.
 #[derive(Debug)]
@@ -28,14 +28,16 @@ pub struct Inlets {
     pub tidings: Tidings,
     /// What others want to know.
     pub requests: mpsc::Receiver<Request>,
+    /// Where it is told which of the daemon's heartbeats has come as far as this.
+    pub beats: watch::Sender<Beat>,
 }
 
 /// Takes note of what happens until nobody tells any more. Runs that have ended and that nothing more is to
 /// be noted of go to `kept`, which has no bound so that this and whoever tells cannot wait for each other; what
 /// is in it is a number for each run that has ended just now.
 pub async fn keep(inlets: Inlets, ledger: Ledger, history: History, kept: mpsc::UnboundedSender<RunId>) {
-    let Inlets { mut happenings, mut tidings, mut requests } = inlets;
-    let mut journal = Journal::new(ledger, history, kept);
+    let Inlets { mut happenings, mut tidings, mut requests, beats } = inlets;
+    let mut journal = Journal::new(ledger, history, kept, beats);
     let mut telling = true;
     while telling || !journal.is_idle() {
         tokio::select! {
@@ -70,10 +72,16 @@ struct Journal {
     /// The runs that have ended, and how many have yet to take note of it for good.
     owed: HashMap<RunId, usize>,
     kept: mpsc::UnboundedSender<RunId>,
+    beats: watch::Sender<Beat>,
 }
 
 impl Journal {
-    fn new(ledger: Ledger, history: History, kept: mpsc::UnboundedSender<RunId>) -> Self {
+    fn new(
+        ledger: Ledger,
+        history: History,
+        kept: mpsc::UnboundedSender<RunId>,
+        beats: watch::Sender<Beat>,
+    ) -> Self {
         Self {
             ledger: Writer::new(ledger),
             history,
@@ -82,6 +90,7 @@ impl Journal {
             metrics: Metrics::default(),
             owed: HashMap::new(),
             kept,
+            beats,
         }
     }
 
@@ -128,6 +137,7 @@ impl Journal {
                     self.ledger.note(end.run, Line { watch: end.watch, applied: end.given, at: now });
                 }
             }
+            Happening::Beat(beat) => drop(self.beats.send_replace(beat)),
         }
     }
 
@@ -150,6 +160,15 @@ impl Journal {
         }
     }
 
+    fn output(&mut self, run: RunId) -> oneshot::Receiver<Option<Output>> {
+        let (answer, output) = oneshot::channel();
+        match self.runs.output(run) {
+            Some(output) => drop(answer.send(Some(output))),
+            None => self.history.ask(Question::Output { run, reply: answer }),
+        }
+        output
+    }
+
     fn answer(&mut self, request: Request) {
         // Who has asked may have gone.
         match request {
@@ -162,14 +181,10 @@ impl Journal {
                 drop(reply.send(Metrics { running, ..self.metrics.clone() }));
             }
             Request::LastRuns(reply) => drop(reply.send(self.runs.last())),
-            Request::Output(run, reply) => {
-                let (answer, output) = oneshot::channel();
-                let live = self.events.subscribe();
-                match self.runs.output(run) {
-                    Some(output) => drop(answer.send(Some(output))),
-                    None => self.history.ask(Question::Output { run, reply: answer }),
-                }
-                let _ = reply.send((output, live));
+            Request::Output(run, reply) => drop(reply.send((self.output(run), self.events.subscribe()))),
+            Request::LastOutput(watch, reply) => {
+                let output = self.runs.newest(&watch).map(|run| self.output(run));
+                let _ = reply.send((output, self.events.subscribe()));
             }
             Request::Follow(since, reply) => drop(reply.send(self.events.follow(since))),
         }
@@ -207,7 +222,8 @@ mod tests {
             let (teller, tidings) = teller();
             let (reader, requests) = reader();
             let (kept_in, kept) = mpsc::unbounded_channel();
-            let inlets = Inlets { happenings, tidings, requests };
+            let beats = watch::Sender::default();
+            let inlets = Inlets { happenings, tidings, requests, beats };
             let ledger = Ledger::open(base.path());
             let history = History::new(base.path().to_owned());
             let journal = tokio::spawn(keep(inlets, ledger, history, kept_in));

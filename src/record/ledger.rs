@@ -26,8 +26,8 @@ use crate::watch::update::Version;
 /// The number of the format. A file with a greater one is a later release's and is set aside.
 const FORMAT: u32 = 1;
 
-/// What is applied is nobody else's business.
-const FOLDER_MODE: u32 = 0o700;
+/// The mode of the state folder: what is applied is nobody else's business.
+pub const FOLDER_MODE: u32 = 0o700;
 
 /// How long the ends of runs are collected before they are written together.
 const COLLECT: Duration = Duration::from_millis(50);

@@ -28,8 +28,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Line { is_output: event.metadata().target() == OUTPUT, ..Line::default() };
-        event.record(&mut line);
+        let line = line_of(event);
         if self.stamped {
             SystemTime.format_time(&mut writer)?;
             let level = event.metadata().level();
@@ -47,6 +46,13 @@ where
         }
         writeln!(writer, "{line}")
     }
+}
+
+/// What an event says, without a time and a level.
+pub(super) fn line_of(event: &Event<'_>) -> String {
+    let mut line = Line { is_output: event.metadata().target() == OUTPUT, ..Line::default() };
+    event.record(&mut line);
+    line.to_string()
 }
 
 /// The target of the lines that children print.

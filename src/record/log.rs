@@ -1,20 +1,19 @@
 //! Where the log goes and how a line of it looks. Set up once, before anything is logged.
 
-use std::fs::OpenOptions;
-use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use syslog_tracing::{Facility, Options, Syslog};
 use thiserror::Error;
-use tracing::level_filters::LevelFilter;
-use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::settings::{Log, LogFormat, LogTarget};
+use crate::record::journald::{self, Entries, Journald, is_stream};
 use crate::record::line::Lines;
+use crate::record::stream::Stream;
+use crate::record::syslog::{self, ToSyslog, listens};
 use crate::record::writer::{LostLines, Queue};
 
 /// How long the end of the process waits for a log that does not take the last lines.
@@ -39,6 +38,9 @@ pub enum LogError {
         /// Why.
         error: tracing_subscriber::filter::ParseError,
     },
+    /// There is no socket to send it through.
+    #[error("cannot make a socket for the log: {0}")]
+    Socket(io::Error),
     /// There is no thread to write it.
     #[error("cannot start the thread that writes the log: {0}")]
     Thread(io::Error),
@@ -61,6 +63,11 @@ impl Logging {
     pub fn lost(&self) -> LostLines {
         self.queue.lost()
     }
+
+    /// Has a log file opened again, for who moves log files away.
+    pub fn reopen(&self) {
+        self.queue.reopen();
+    }
 }
 
 impl Drop for Logging {
@@ -75,9 +82,13 @@ impl Drop for Logging {
 /// # Errors
 /// When that is nowhere to write to.
 pub fn set_up(log: &Log) -> Result<Logging, LogError> {
-    let target =
-        resolve(&log.target, io::stderr().is_terminal(), std::env::var_os("JOURNAL_STREAM").is_some());
-    let is_stderr = matches!(target, LogTarget::Stderr | LogTarget::Journald);
+    let is_journal = stderr_is_journal();
+    let target = resolve(&log.target, io::stderr().is_terminal(), is_journal);
+    let is_stderr = match target {
+        LogTarget::Auto | LogTarget::Stderr => true,
+        LogTarget::Journald => is_journal,
+        LogTarget::Syslog | LogTarget::File(_) => false,
+    };
     let level = |error| LogError::Level { level: log.level.clone(), error };
     // The ZooKeeper client's own lines are about what the daemon says itself, and better. A line about each
     // event of inotify would be an event itself where the log is in a folder that is watched, such as the one
@@ -85,24 +96,29 @@ pub fn set_up(log: &Log) -> Result<Logging, LogError> {
     let filter = format!("zookeeper_client=off,notify=off,{}", log.level);
     let filter = EnvFilter::try_new(filter).map_err(level)?;
     // With times of its own only where nothing else adds one.
-    let (writer, timed) = match target {
-        LogTarget::Auto | LogTarget::Stderr => (BoxMakeWriter::new(io::stderr), true),
-        LogTarget::Journald => (BoxMakeWriter::new(Prioritized), false),
-        LogTarget::Syslog => match Syslog::new(c"twitcher", Options::LOG_PID, Facility::Daemon) {
-            Some(syslog) => (BoxMakeWriter::new(syslog), false),
-            None => return Err(LogError::Twice),
-        },
+    let (queue, stamped) = match target {
+        LogTarget::Auto | LogTarget::Stderr => (Queue::start(Stream::stderr(log.format)), true),
         LogTarget::File(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(&path);
-            let file = file.map_err(|error| LogError::File { path, error })?;
-            (BoxMakeWriter::new(std::sync::Arc::new(file)), true)
+            let file = Stream::file(path.clone(), log.format);
+            (Queue::start(file.map_err(|error| LogError::File { path, error })?), true)
+        }
+        LogTarget::Syslog => {
+            warn_of_nobody_at(syslog::SOCKET);
+            (Queue::start(ToSyslog::new().ok_or(LogError::Twice)?), false)
+        }
+        LogTarget::Journald => {
+            warn_of_nobody_at(journald::SOCKET);
+            let journald = Journald::new(journald::SOCKET).map_err(LogError::Socket)?;
+            let queue = Queue::start(journald).map_err(LogError::Thread)?;
+            // Whatever the format is: the journal keeps fields by itself, and gives them as JSON to who wants that.
+            let entries = tracing_subscriber::registry().with(filter).with(Entries(queue.clone()));
+            return entries.try_init().map(|()| Logging { is_stderr, queue }).map_err(|_| LogError::Twice);
         }
     };
+    let queue = queue.map_err(LogError::Thread)?;
     let colours = matches!(log.target, LogTarget::Auto | LogTarget::Stderr)
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
-    let queue = Queue::start(writer, most).map_err(LogError::Thread)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())
@@ -110,11 +126,29 @@ pub fn set_up(log: &Log) -> Result<Logging, LogError> {
         .with_ansi(colours)
         // Else a log that takes no more would be complained of on stderr, which may be that very log.
         .log_internal_errors(false);
-    let set = match (log.format, timed) {
-        (LogFormat::Json, _) => lines.json().flatten_event(true).with_target(true).try_init(),
-        (LogFormat::Text, stamped) => lines.event_format(Lines { stamped }).try_init(),
+    let set = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_target(true).try_init(),
+        LogFormat::Text => lines.event_format(Lines { stamped }).try_init(),
     };
     set.map(|()| Logging { is_stderr, queue }).map_err(|_| LogError::Twice)
+}
+
+/// Whether systemd has connected stderr with the journal.
+fn stderr_is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").ok().zip(rustix::fs::fstat(io::stderr()).ok());
+    stream.is_some_and(|(stream, stderr)| is_stream(&stream, stderr.st_dev, stderr.st_ino))
+}
+
+/// Where a log goes that nobody takes, nobody would learn of it there. It is no reason not to start: somebody may
+/// come to take it.
+fn warn_of_nobody_at(socket: impl AsRef<Path>) {
+    if let Err(error) = listens(&socket) {
+        let socket = socket.as_ref().display();
+        eprintln!(
+            "twitcher: nobody takes the log at {socket}: {error}; lines are missing until somebody does\n\
+             help: --log-to-stderr, or target = \"/path/to/a/file\" in [log]"
+        );
+    }
 }
 
 /// What `auto` stands for here.
@@ -124,47 +158,6 @@ fn resolve(target: &LogTarget, is_terminal: bool, is_journal: bool) -> LogTarget
         LogTarget::Auto if is_journal => LogTarget::Journald,
         LogTarget::Auto => LogTarget::Syslog,
         LogTarget::Syslog | LogTarget::Journald | LogTarget::Stderr | LogTarget::File(_) => target.clone(),
-    }
-}
-
-/// Stderr, with the priority at the start of each line that the journal takes off again: `sd-daemon(3)`.
-#[derive(Debug)]
-struct Prioritized;
-
-/// One line on its way.
-#[derive(Debug)]
-struct Line {
-    priority: u8,
-}
-
-impl<'a> MakeWriter<'a> for Prioritized {
-    type Writer = Line;
-
-    fn make_writer(&'a self) -> Line {
-        Line { priority: 6 }
-    }
-
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
-        let priority = match *metadata.level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            Level::DEBUG | Level::TRACE => 7,
-        };
-        Line { priority }
-    }
-}
-
-impl Write for Line {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut whole = format!("<{}>", self.priority).into_bytes();
-        whole.extend_from_slice(line);
-        io::stderr().write_all(&whole)?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
     }
 }
 

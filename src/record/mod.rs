@@ -4,6 +4,7 @@
 pub mod events;
 pub mod history;
 pub mod journal;
+mod journald;
 pub mod ledger;
 mod line;
 pub mod log;
@@ -12,5 +13,7 @@ pub mod reader;
 mod run_log;
 pub mod run_record;
 mod runs;
+mod stream;
+mod syslog;
 mod text;
 pub mod writer;

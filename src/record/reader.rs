@@ -59,6 +59,8 @@ pub enum Request {
     Metrics(oneshot::Sender<Metrics>),
     /// See [`Reader::follow_output`].
     Output(RunId, oneshot::Sender<(oneshot::Receiver<Option<Output>>, Subscription)>),
+    /// See [`Reader::follow_watch`].
+    LastOutput(WatchName, oneshot::Sender<(Option<oneshot::Receiver<Option<Output>>>, Subscription)>),
     /// See [`Reader::follow`].
     Follow(Option<EventId>, oneshot::Sender<Following>),
 }
@@ -105,6 +107,17 @@ impl Reader {
     pub async fn follow_output(&self, run: RunId) -> Option<(Output, Subscription)> {
         let (output, live) = self.ask(|reply| Request::Output(run, reply)).await?;
         Some((output.await.ok()??, live))
+    }
+
+    /// The same of the last run of a watch: the newest of those that go on, or else the one that has ended last; and
+    /// what happens from then on. Nothing but that where it has not run, or its output is no longer kept.
+    pub async fn follow_watch(&self, watch: &WatchName) -> Option<(Option<Output>, Subscription)> {
+        let (output, live) = self.ask(|reply| Request::LastOutput(watch.clone(), reply)).await?;
+        let output = match output {
+            Some(output) => output.await.ok()?,
+            None => None,
+        };
+        Some((output, live))
     }
 
     /// What has happened since `since`, or all of it that is kept, and what happens from now on; `None` when

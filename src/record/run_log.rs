@@ -30,6 +30,7 @@ pub async fn log(happening: &Happening) {
             error!(watch, %run, "the run does not end by SIGKILL: it waits in the kernel; no other one starts beside it");
         }
         Happening::Ended { end, about, .. } => log_end(end, about),
+        Happening::Beat(_) => {}
     }
 }
 

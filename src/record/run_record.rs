@@ -12,9 +12,11 @@ use crate::watch::update::Event;
 
 /// A run: one that goes on where it has no end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunRecord {
     /// Which one; in JSON the text that the log and `TWITCHER_RUN_ID` have.
     #[serde(with = "super::text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub run: RunId,
     /// Whose.
     pub watch: WatchName,
@@ -38,6 +40,7 @@ pub struct RunRecord {
 
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunEnd {
     /// When.
     pub at: Timestamp,
@@ -45,6 +48,7 @@ pub struct RunEnd {
     pub lasted_seconds: f64,
     /// How.
     #[serde(with = "outcome")]
+    #[cfg_attr(test, schemars(with = "outcome::Told"))]
     pub outcome: Outcome,
     /// What it used; `None` where that is not known.
     pub usage: Option<RunUsage>,
@@ -56,6 +60,7 @@ pub struct RunEnd {
 
 /// What a run used, its children included as far as it waited for them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunUsage {
     /// Time on a processor in user mode.
     pub user_seconds: f64,
@@ -119,9 +124,11 @@ mod outcome {
 
     use crate::schedule::order::Outcome;
 
+    /// How a run ended.
     #[derive(Serialize, Deserialize)]
+    #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Outcome"))]
     #[serde(tag = "kind", rename_all = "kebab-case")]
-    enum Told {
+    pub(super) enum Told {
         Exited { code: i32 },
         Signaled { signal: i32 },
         TimedOut,
@@ -153,7 +160,7 @@ mod outcome {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::watch::update::Version;
 

@@ -155,6 +155,13 @@ impl Runs {
         all.filter(|record| record.watch == *watch).cloned().collect()
     }
 
+    /// The newest of a watch's runs that go on, or else the one that has ended last.
+    #[must_use]
+    pub fn newest(&self, watch: &WatchName) -> Option<RunId> {
+        let running = self.running(watch).last().map(|record| record.run);
+        running.or_else(|| self.ended.get(watch).map(|past| past.last.run))
+    }
+
     /// What goes on, and what has ended last.
     #[must_use]
     pub fn last(&self) -> HashMap<WatchName, LastRuns> {

@@ -1,20 +1,17 @@
 //! The log's writer, on a thread of its own: a log that takes nothing for a while, such as a terminal that
 //! was stopped, a full disk or a syslog that is being restarted, keeps nobody waiting. What does not fit into
-//! the queue meanwhile is dropped and counted.
+//! the queue meanwhile is dropped, and what the target does not take is lost; both are counted, and the count is
+//! written where lines are missing, as soon as anything can be written again.
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use tracing::level_filters::LevelFilter;
-use tracing::{Dispatch, Event, Level, Metadata, Subscriber, debug, error, info, trace, warn};
-use tracing_subscriber::fmt::format::Writer as FormatWriter;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::registry::LookupSpan;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 
 /// How many lines may wait: more than one run may print at once.
 const LINES_AHEAD: usize = 16_384;
@@ -22,9 +19,30 @@ const LINES_AHEAD: usize = 16_384;
 /// How many bytes they may have together.
 const BYTES_AHEAD: usize = 32 << 20;
 
+/// How often it is tried to say how many lines are missing, where no other line comes.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Where lines go in the end. Only the thread is kept waiting by it.
+pub trait Target: Send + 'static {
+    /// Writes a line, all of it.
+    ///
+    /// # Errors
+    /// When it is lost. The next one may not be.
+    fn write(&mut self, level: Level, line: &[u8]) -> io::Result<()>;
+
+    /// What stands where so many lines are missing.
+    fn missing(&self, lines: u64) -> Vec<u8>;
+
+    /// Goes on in what is at its path by now, if it has one.
+    fn reopen(&mut self) {}
+}
+
 /// What goes to the thread.
 enum Message {
-    Line(Level, Vec<u8>),
+    /// A line, and how many before it did not fit.
+    Line(Level, Vec<u8>, u64),
+    /// Something was asked for that is not a line.
+    Wake,
     /// All that came before is written: say so.
     Flush(SyncSender<()>),
 }
@@ -36,7 +54,8 @@ pub struct Queue {
     waiting: Arc<AtomicUsize>,
     /// Those that the log does not say yet are missing.
     dropped: Arc<AtomicU64>,
-    /// All that were dropped.
+    reopen: Arc<AtomicBool>,
+    /// All that were dropped or that the target did not take.
     lost: LostLines,
 }
 
@@ -63,32 +82,28 @@ impl Queue {
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub fn start(target: BoxMakeWriter, most: LevelFilter) -> io::Result<Self> {
+    pub fn start(target: impl Target) -> io::Result<Self> {
         let (messages, taken) = sync_channel(LINES_AHEAD);
         let queue = Self {
             messages,
-            waiting: Arc::new(AtomicUsize::new(0)),
-            dropped: Arc::new(AtomicU64::new(0)),
+            waiting: Arc::default(),
+            dropped: Arc::default(),
+            reopen: Arc::default(),
             lost: LostLines::default(),
         };
-        // The target may want to know the level of a line, which only an event can tell it.
-        let lines = tracing_subscriber::fmt()
-            .with_max_level(most)
-            .with_writer(target)
-            .with_ansi(false)
-            .log_internal_errors(false)
-            .event_format(AsItIs)
-            .finish();
-        let (waiting, dropped) = (Arc::clone(&queue.waiting), Arc::clone(&queue.dropped));
-        thread::Builder::new().name("log".into()).spawn(move || {
-            tracing::dispatcher::with_default(&Dispatch::new(lines), || {
-                write_all(&taken, &waiting, &dropped)
-            });
-        })?;
+        let writer = Writer {
+            target,
+            missing: 0,
+            waiting: Arc::clone(&queue.waiting),
+            dropped: Arc::clone(&queue.dropped),
+            reopen: Arc::clone(&queue.reopen),
+            lost: queue.lost.clone(),
+        };
+        thread::Builder::new().name("log".into()).spawn(move || writer.run(&taken))?;
         Ok(queue)
     }
 
-    /// How many lines are dropped.
+    /// How many lines it does not take.
     #[must_use]
     pub fn lost(&self) -> LostLines {
         self.lost.clone()
@@ -103,63 +118,90 @@ impl Queue {
         }
     }
 
-    fn put(&self, level: Level, line: &[u8]) {
+    /// Has what is logged from here on written to what is at the target's path by now: for who moves log files
+    /// away. What waits to be written may go there as well.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Release);
+        // Full: then it is awake.
+        let _ = self.messages.try_send(Message::Wake);
+    }
+
+    /// Puts a line, or what the target takes for one, at the end of the queue.
+    pub(super) fn put(&self, level: Level, line: &[u8]) {
         let fits = self.waiting.load(Ordering::Relaxed) + line.len() <= BYTES_AHEAD;
-        if fits && self.messages.try_send(Message::Line(level, line.to_vec())).is_ok() {
+        let before = self.dropped.swap(0, Ordering::Relaxed);
+        if fits && self.messages.try_send(Message::Line(level, line.to_vec(), before)).is_ok() {
             self.waiting.fetch_add(line.len(), Ordering::Relaxed);
         } else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(before + 1, Ordering::Relaxed);
             self.lost.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn write_all(messages: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64) {
-    while let Ok(message) = messages.recv() {
-        match message {
-            Message::Line(level, line) => {
-                emit(level, &String::from_utf8_lossy(&line));
-                // Added only after it was sent, so perhaps not yet.
-                let _ = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
-                    Some(bytes.saturating_sub(line.len()))
-                });
+/// The thread's end of the queue.
+struct Writer<T> {
+    target: T,
+    /// How many lines are missing after the last that was written.
+    missing: u64,
+    waiting: Arc<AtomicUsize>,
+    dropped: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
+    lost: LostLines,
+}
+
+impl<T: Target> Writer<T> {
+    fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            let message = messages.try_recv().or_else(|_| {
+                // What did not fit since the last that did.
+                self.missing += self.dropped.swap(0, Ordering::Relaxed);
+                self.say_missing();
+                if self.missing == 0 {
+                    messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                } else {
+                    messages.recv_timeout(AGAIN)
+                }
+            });
+            if self.reopen.swap(false, Ordering::Acquire) {
+                self.target.reopen();
             }
-            Message::Flush(done) => drop(done.send(())),
-        }
-        match dropped.swap(0, Ordering::Relaxed) {
-            0 => {}
-            lines => {
-                emit(Level::WARN, &format!("{lines} lines are missing here: the log did not take them\n"))
+            match message {
+                Ok(Message::Line(level, line, before)) => {
+                    self.missing += before;
+                    self.write(level, &line);
+                    // Added only after it was sent, so perhaps not yet.
+                    let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
+                        Some(bytes.saturating_sub(line.len()))
+                    });
+                }
+                Ok(Message::Wake) => {}
+                Ok(Message::Flush(done)) => {
+                    self.say_missing();
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
-}
 
-fn emit(level: Level, line: &str) {
-    match level {
-        Level::ERROR => error!("{line}"),
-        Level::WARN => warn!("{line}"),
-        Level::INFO => info!("{line}"),
-        Level::DEBUG => debug!("{line}"),
-        Level::TRACE => trace!("{line}"),
+    fn write(&mut self, level: Level, line: &[u8]) {
+        self.say_missing();
+        // As long as not even that can be written, nothing can.
+        if self.missing > 0 || self.target.write(level, line).is_err() {
+            self.missing += 1;
+            self.lost.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
-}
 
-/// A line that is formatted already.
-struct AsItIs;
-
-impl<S, N> FormatEvent<S, N> for AsItIs
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        writer: FormatWriter<'_>,
-        event: &Event<'_>,
-    ) -> std::fmt::Result {
-        context.format_fields(writer, event)
+    fn say_missing(&mut self) {
+        if self.missing > 0 {
+            let line = self.target.missing(self.missing);
+            if self.target.write(Level::WARN, &line).is_ok() {
+                self.missing = 0;
+            }
+        }
     }
 }
 
@@ -196,30 +238,87 @@ impl Write for Line<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::io::Read;
+    use std::io::{BufRead, BufReader, PipeWriter};
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
 
+    struct Pipe(PipeWriter);
+
+    impl Target for Pipe {
+        fn write(&mut self, _: Level, line: &[u8]) -> io::Result<()> {
+            self.0.write_all(line)
+        }
+
+        fn missing(&self, lines: u64) -> Vec<u8> {
+            format!("{lines} missing\n").into_bytes()
+        }
+    }
+
     #[test]
     fn a_log_that_nobody_reads_keeps_nobody_waiting_and_what_is_missing_is_counted() {
-        let (mut reader, writer) = io::pipe().unwrap();
-        let writer = Arc::new(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
-        let queue = Queue::start(BoxMakeWriter::new(writer), LevelFilter::TRACE).unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        let queue = Queue::start(Pipe(writer)).unwrap();
         for number in 0..100_000 {
             queue.put(Level::INFO, format!("{number:099}\n").as_bytes());
         }
         queue.flush(Duration::from_millis(1));
-        // Read by somebody at last, on whose account the pipe ends when the queue does.
-        let reading = thread::spawn(move || {
-            let mut text = String::new();
-            let mut buffer = vec![0; 1 << 16];
-            while !text.contains("lines are missing here") {
-                let length = reader.read(&mut buffer).unwrap();
-                text.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+        // Read by somebody at last: each is there, or counted where it belongs.
+        let (mut next, mut missing) = (0, 0);
+        let mut lines = BufReader::new(reader).lines();
+        while next < 100_000 {
+            let line = lines.next().unwrap().unwrap();
+            match line.strip_suffix(" missing") {
+                Some(lines) => {
+                    missing += lines.parse::<usize>().unwrap();
+                    next += lines.parse::<usize>().unwrap();
+                }
+                None => {
+                    assert_eq!(line.parse::<usize>().unwrap(), next);
+                    next += 1;
+                }
             }
-            text
-        });
-        let text = reading.join().unwrap();
-        assert!(text.starts_with(&format!("{:099}\n{:099}\n", 0, 1)));
+        }
+        assert!(missing > 0);
+    }
+
+    /// Takes lines only as long as it is told to.
+    struct Fickle {
+        takes: Arc<AtomicBool>,
+        taken: Sender<String>,
+    }
+
+    impl Target for Fickle {
+        fn write(&mut self, _: Level, line: &[u8]) -> io::Result<()> {
+            if !self.takes.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let _ = self.taken.send(String::from_utf8_lossy(line).into_owned());
+            Ok(())
+        }
+
+        fn missing(&self, lines: u64) -> Vec<u8> {
+            format!("{lines} missing").into_bytes()
+        }
+    }
+
+    #[test]
+    fn what_a_target_does_not_take_is_counted_where_it_is_missing_also_when_nothing_more_is_logged() {
+        let takes = Arc::new(AtomicBool::new(true));
+        let (taken_in, taken) = channel();
+        let queue = Queue::start(Fickle { takes: Arc::clone(&takes), taken: taken_in }).unwrap();
+        queue.put(Level::INFO, b"one");
+        assert_eq!(taken.recv().unwrap(), "one");
+        takes.store(false, Ordering::SeqCst);
+        for line in ["two", "three"] {
+            queue.put(Level::INFO, line.as_bytes());
+        }
+        while queue.lost().count() < 2 {
+            thread::yield_now();
+        }
+        takes.store(true, Ordering::SeqCst);
+        assert_eq!(taken.recv().unwrap(), "2 missing");
+        queue.put(Level::INFO, b"four");
+        assert_eq!(taken.recv().unwrap(), "four");
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, RunId};
+use crate::watch::update::Beat;
 
 /// Something that happened to a run.
 #[derive(Debug, Clone)]
@@ -61,4 +62,6 @@ pub enum Happening {
         /// The last that it printed, as far as it was kept.
         output: Bytes,
     },
+    /// About no run: what was handed on from the beginning has come to its end.
+    Beat(Beat),
 }

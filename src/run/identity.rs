@@ -93,7 +93,11 @@ fn account(uid: Uid, user: Option<User>, identity: Option<Identity>) -> Account 
     }
 }
 
-fn group(wanted: &GroupRef) -> Result<Gid, IdentityError> {
+/// Looks up a group alone.
+///
+/// # Errors
+/// As [`look_up`].
+pub fn group(wanted: &GroupRef) -> Result<Gid, IdentityError> {
     match wanted {
         GroupRef::Id(number) => Ok(Gid::from_raw(*number)),
         GroupRef::Name(name) => {

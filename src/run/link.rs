@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::process::Command;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -81,6 +82,7 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Link {
     requests: mpsc::Sender<Vec<u8>>,
+    waits: watch::Sender<bool>,
     writer: JoinHandle<()>,
     socket: PathBuf,
 }
@@ -115,7 +117,8 @@ impl Link {
         if socket.exists() { Ok(socket) } else { Err(LinkError::Stillborn) }
     }
 
-    /// Connects to the minder at `socket`. What it says goes to `heard` under its `number`.
+    /// Connects to the minder at `socket`. What it says goes to `heard` under its `number`, and `waits` tells while
+    /// somebody waits for it to take what it is told.
     ///
     /// # Errors
     /// When there is none or it does not answer as one.
@@ -123,6 +126,7 @@ impl Link {
         socket: &Path,
         number: u64,
         heard: mpsc::Sender<(u64, Heard)>,
+        waits: watch::Sender<bool>,
     ) -> Result<(Self, Welcome), LinkError> {
         let io = |error| LinkError::Io { path: socket.to_owned(), error };
         let stream = match UnixStream::connect(socket).await {
@@ -175,7 +179,7 @@ impl Link {
                 }
             }
         });
-        Ok((Self { requests, writer, socket: socket.to_owned() }, welcome))
+        Ok((Self { requests, waits, writer, socket: socket.to_owned() }, welcome))
     }
 
     /// Where the minder listens.
@@ -196,7 +200,11 @@ impl Link {
     /// When it is too long to be said.
     pub async fn say(&self, request: &Request, payload: &[u8]) -> Result<(), DecodeError> {
         let frame = encode(request, payload)?;
-        let _ = self.requests.send(frame).await;
+        if let Err(TrySendError::Full(frame)) = self.requests.try_send(frame) {
+            self.waits.send_replace(true);
+            let _ = self.requests.send(frame).await;
+            self.waits.send_replace(false);
+        }
         Ok(())
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
 use crate::run::executable::executable;
@@ -23,12 +23,10 @@ use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
 use crate::run::protocol::{
     About, DecodeError, End, Ending, Executable, FOLDER, Minded, Report, Request, Start,
 };
+use crate::run::restarts::{News, Restarts};
 use crate::run::start::Run;
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId};
 use crate::watch::update::Update;
-
-/// How long to wait before a minder is started again that did not start: first, and at most.
-const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long a stop waits for the record of the last runs, should the disk be slow.
 const LAST_KEPT: Duration = Duration::from_secs(2);
@@ -56,12 +54,14 @@ pub struct Minders {
     /// How often the current minder was asked to adopt and has not answered: what it answers says nothing of
     /// what was lost after it was asked.
     unanswered: u32,
-    /// When another minder is tried to be started, and how long after that if it cannot be; while there is
-    /// none that takes orders.
-    restart: Option<(Instant, Duration)>,
+    /// When another minder is tried to be started, while there is none that takes orders.
+    restart: Option<Instant>,
+    restarts: Restarts,
     /// What is being looked up, one order of a watch at a time so that none overtakes another.
     preparing: JoinSet<Prepared>,
     to_prepare: HashMap<WatchName, VecDeque<Wanted>>,
+    /// Whether it can do nothing before a minder does something.
+    waits: watch::Sender<bool>,
 }
 
 /// A run that has not ended.
@@ -148,8 +148,10 @@ impl Minders {
             ended: HashMap::new(),
             unanswered: 0,
             restart: None,
+            restarts: Restarts::new(Instant::now()),
             preparing: JoinSet::new(),
             to_prepare: HashMap::new(),
+            waits: watch::Sender::new(false),
             folder: folder.clone(),
         };
         for socket in sockets(&folder).map_err(at)? {
@@ -171,6 +173,12 @@ impl Minders {
         });
         let adopted = adopted.collect();
         Ok((minders, adopted))
+    }
+
+    /// Whether it stands still because there is no minder, or one that takes nothing.
+    #[must_use]
+    pub fn waits(&self) -> watch::Receiver<bool> {
+        self.waits.subscribe()
     }
 
     /// Works until `shutdown`, or until nobody gives orders any more. Then children go on, or are ended as
@@ -196,7 +204,8 @@ impl Minders {
         }
         loop {
             let has_minder = self.restart.is_none();
-            let restart_at = self.restart.map_or_else(Instant::now, |(at, _)| at);
+            self.waits.send_replace(!has_minder);
+            let restart_at = self.restart.unwrap_or_else(Instant::now);
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, &outlets).await,
@@ -238,7 +247,7 @@ impl Minders {
         self.runs.values_mut().for_each(|known| known.ordered = None);
         self.ask_to_end().await;
         while !self.runs.is_empty() {
-            let restart_at = self.restart.map_or_else(Instant::now, |(at, _)| at);
+            let restart_at = self.restart.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some((link, heard)) = self.heard.recv() => {
                     let is_found = matches!(heard, Heard::Report(Report::Adopted { .. }, _));
@@ -309,7 +318,8 @@ impl Minders {
 
     async fn connect(&mut self, socket: &Path) -> Result<(u64, Welcome), LinkError> {
         self.last_link += 1;
-        let (link, welcome) = Link::connect(socket, self.last_link, self.heard_from.clone()).await?;
+        let (link, welcome) =
+            Link::connect(socket, self.last_link, self.heard_from.clone(), self.waits.clone()).await?;
         self.links.insert(self.last_link, link);
         Ok((self.last_link, welcome))
     }
@@ -347,6 +357,7 @@ impl Minders {
                 self.tell_of(run, &Request::Signal { run, signal: signal as i32 }).await;
             }
             Order::End { run } => self.tell_of(run, &Request::End { run }).await,
+            Order::Beat(beat) => drop(outlets.happenings.send(Happening::Beat(beat)).await),
         }
     }
 
@@ -469,9 +480,17 @@ impl Minders {
         }
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         if gone == self.current {
-            warn!(runs = left, "the minder has ended{why}; starting another");
+            let (restart_at, news) = self.restarts.ended(Instant::now());
+            match news {
+                News::Ended => warn!(runs = left, "the minder has ended{why}; starting another"),
+                News::Again => warn!(
+                    runs = left,
+                    "the minder has ended again{why}, soon after it was started; if that goes on, others are started less and less often"
+                ),
+                News::Nothing => debug!(runs = left, "the minder has ended again{why}"),
+            }
             self.unanswered = 0;
-            self.restart = Some((Instant::now(), RESTART.0));
+            self.restart = Some(restart_at);
         } else if left > 0 {
             warn!(runs = left, "an earlier minder has ended before its runs{why}");
             self.ask_to_adopt().await;
@@ -479,13 +498,21 @@ impl Minders {
     }
 
     async fn try_restart(&mut self) {
-        let Some((_, pause)) = self.restart.take() else { return };
+        self.restart = None;
         self.current = 0;
         match self.start().await {
-            Ok(()) => self.ask_to_adopt().await,
+            Ok(()) => {
+                self.restarts.started(Instant::now());
+                self.ask_to_adopt().await;
+            }
             Err(error) => {
-                error!("{error}; trying again");
-                self.restart = Some((Instant::now() + pause, (pause * 2).min(RESTART.1)));
+                let (restart_at, is_news) = self.restarts.failed(Instant::now());
+                if is_news {
+                    error!("{error}; trying again");
+                } else {
+                    debug!("{error}; trying again");
+                }
+                self.restart = Some(restart_at);
             }
         }
     }

@@ -9,4 +9,5 @@ pub mod identity;
 pub mod link;
 pub mod minders;
 pub mod protocol;
+mod restarts;
 pub mod start;

@@ -247,6 +247,7 @@ pub enum Ending {
 
 /// Output that is not passed on, since there was too much of it or nobody to take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dropped {
     /// How many line ends were in it.
     pub lines: u64,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Uid;
 use tokio::sync::oneshot;
 
 use crate::config::spec::{WatchName, WatchSpec};
@@ -10,7 +11,7 @@ use crate::schedule::order::{Outcome, RunId};
 use crate::schedule::step::{Gate, Standing};
 use crate::watch::update::{FireId, Unfit};
 
-/// What somebody wants of the scheduler.
+/// What somebody wants of the scheduler. A user is who asked.
 #[derive(Debug)]
 pub enum Ask {
     /// How each watch stands, by name.
@@ -18,25 +19,39 @@ pub enum Ask {
     /// What became of updates since the daemon started.
     Tally(oneshot::Sender<Tally>),
     /// The watch of this name runs nothing until it is resumed; `false`: there is none.
-    Pause(WatchName, oneshot::Sender<bool>),
+    Pause(WatchName, Uid, oneshot::Sender<bool>),
     /// It goes on after a pause, or after a failure has stopped it; `false`: there is none.
-    Resume(WatchName, oneshot::Sender<bool>),
+    Resume(WatchName, Uid, oneshot::Sender<bool>),
     /// Its runs are sent a signal, or are ended as their timeout would; what they are, or `None`: there is none of
     /// that name.
-    Kill(WatchName, Option<Signal>, oneshot::Sender<Option<Vec<RunId>>>),
+    Kill(WatchName, Option<Signal>, Uid, oneshot::Sender<Option<Vec<RunId>>>),
     /// A `Notice::Fired` of this id will come: who wants to know what becomes of it. To be asked before the run is
     /// asked for.
     Await(FireId, Awaited),
 }
 
-/// Who is told what becomes of a run that somebody wants. Each of both is dropped without a word when the watch is
-/// gone before there is one.
+/// Who is told what becomes of a run that somebody wants. Each of the three is dropped without a word when the watch
+/// is gone before there is one.
 #[derive(Debug)]
 pub struct Awaited {
+    /// Who wants it.
+    pub by: Uid,
     /// Whether there will be a run.
-    pub accepted: oneshot::Sender<Result<Gate, NotRun>>,
+    pub accepted: oneshot::Sender<Result<Accepted, NotRun>>,
+    /// Which run it is, once that is started: the first, where it is tried again. One run may stand for several that
+    /// somebody wanted while they waited.
+    pub started: oneshot::Sender<RunId>,
     /// How the run ended: the last one, where it was tried again.
     pub ended: oneshot::Sender<(RunId, Outcome)>,
+}
+
+/// That there will be a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Whether the watch may start it.
+    pub gate: Gate,
+    /// The run, where it is started at once.
+    pub run: Option<RunId>,
 }
 
 /// Why there will be no run.

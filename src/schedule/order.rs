@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::watch::update::{Update, Version};
+use crate::watch::update::{Beat, Update, Version};
 
 /// Names one run on this host, also across restarts of the daemon; later runs have greater ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,6 +99,8 @@ pub enum Order {
         /// Which one.
         run: RunId,
     },
+    /// About no run: hand it on.
+    Beat(Beat),
 }
 
 /// A run that has ended.

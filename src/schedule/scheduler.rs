@@ -5,12 +5,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot};
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::schedule::ask::{Ask, Awaited, NotRun, Stand, Tally};
+use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Tally};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
@@ -34,6 +36,8 @@ pub struct Scheduler {
     orders: VecDeque<Order>,
     /// Who wants to know what becomes of a run that was asked for and that nothing was heard of yet.
     awaited: HashMap<FireId, Awaited>,
+    /// The watches of which somebody has just wanted a run and has no answer yet.
+    unanswered: Vec<WatchName>,
     /// Where what is decided is told. Nobody is waited for.
     news: Option<mpsc::Sender<News>>,
     tally: Tally,
@@ -68,12 +72,36 @@ pub enum News {
         /// Which watch.
         watch: WatchName,
     },
+    /// Somebody has done something about a watch.
+    ByHand {
+        /// Which watch.
+        watch: WatchName,
+        /// Who.
+        by: Uid,
+        /// What.
+        what: ByHand,
+    },
+}
+
+/// What somebody has done about a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByHand {
+    /// It starts no runs any more.
+    Paused,
+    /// It does again.
+    Resumed,
+    /// It is run.
+    Fired,
+    /// This run was ended, as its timeout would.
+    Ended(RunId),
+    /// This run was sent a signal.
+    Signaled(RunId, Signal),
 }
 
 #[derive(Debug)]
 struct Entry {
     watch: Watch,
-    /// `None` where only a run is left of it.
+    /// `None` where only a run is left of it. One that is not enabled has it, and runs nothing.
     spec: Option<Arc<WatchSpec>>,
     /// When its timer goes off.
     timer: Option<Instant>,
@@ -90,6 +118,10 @@ struct Entry {
 struct Waiting {
     /// The number of the run in the line, or one that is less.
     number: u64,
+    /// Told once it is known whether the run is started at once.
+    accepted: Option<oneshot::Sender<Result<Accepted, NotRun>>>,
+    /// Told once the run is started.
+    started: Option<oneshot::Sender<RunId>>,
     /// The run, once it has been ordered.
     run: Option<RunId>,
     ended: oneshot::Sender<(RunId, Outcome)>,
@@ -131,6 +163,7 @@ impl Scheduler {
             ids: RunIds::after(runs.iter().map(|left| left.run)),
             orders: VecDeque::new(),
             awaited: HashMap::new(),
+            unanswered: Vec::new(),
             news: None,
             tally: Tally::default(),
         }
@@ -186,6 +219,7 @@ impl Scheduler {
                 },
             }
             self.fill_places(now(), SystemTime::now());
+            self.answer(now());
         }
     }
 
@@ -253,12 +287,11 @@ impl Scheduler {
                 self.hear_fire(&name, fire, update, now);
                 name
             }
+            Notice::Beat(beat) => return self.orders.push_back(Order::Beat(beat)),
             Notice::Unwatched(name) => {
                 if let Some(entry) = self.watches.get_mut(&name) {
-                    let _ = entry.watch.step(now, Input::Undefined);
+                    entry.end(now);
                     entry.spec = None;
-                    // Those whose run goes on hear of its end all the same.
-                    entry.waiting.retain(|waiting| waiting.run.is_some());
                 }
                 name
             }
@@ -268,6 +301,12 @@ impl Scheduler {
 
     fn define(&mut self, spec: Arc<WatchSpec>, now: Instant) -> WatchName {
         let name = spec.name.clone();
+        if !spec.enabled {
+            let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
+            entry.end(now);
+            entry.spec = Some(spec);
+            return name;
+        }
         let policy = Policy::new(&spec, &self.host);
         let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
         // What was applied of the contents says nothing of the children. What an earlier release has kept does
@@ -325,31 +364,50 @@ impl Scheduler {
     }
 
     fn hear_fire(&mut self, name: &WatchName, fire: FireId, update: Result<Update, Unfit>, now: Instant) {
-        let Some(Awaited { accepted, ended }) = self.awaited.remove(&fire) else { return };
+        let Some(Awaited { by, accepted, started, ended }) = self.awaited.remove(&fire) else { return };
         let fired = update.as_ref().ok().map(|update| (update.event, update.version.mzxid));
         let decision = match (update, self.watches.get_mut(name)) {
             (Ok(update), Some(entry)) => Ok((entry.watch.step(now, Input::Fired(update)), entry)),
             (Ok(_), None) => Err(Unfit::Unwatched),
             (Err(unfit), _) => Err(unfit),
         };
-        // Whoever asked may have gone, which changes nothing.
-        let _ = match decision {
+        let why = match decision {
             Ok((Decision::Fired { number, notify }, entry)) => {
-                info!(watch = %name, "fired by hand");
-                entry.waiting.push(Waiting { number, run: None, ended });
+                info!(watch = %name, uid = %by, "fired by hand");
+                let (accepted, started) = (Some(accepted), Some(started));
+                entry.waiting.push(Waiting { number, accepted, started, run: None, ended });
                 if let Some((signal, runs)) = notify {
                     self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
                 }
-                let gate = entry.watch.standing(now).gate;
+                self.tell_by_hand(name, by, ByHand::Fired);
                 if let Some((event, mzxid)) = fired {
                     self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted: Ok(None) });
                 }
-                accepted.send(Ok(gate))
+                return self.unanswered.push(name.clone());
             }
-            Ok((Decision::Dropped(_), _)) => accepted.send(Err(NotRun::Discarded)),
-            Ok((_, _)) => accepted.send(Err(NotRun::Unfit(Unfit::Unwatched))),
-            Err(unfit) => accepted.send(Err(NotRun::Unfit(unfit))),
+            Ok((Decision::Dropped(_), _)) => NotRun::Discarded,
+            Ok((_, _)) => NotRun::Unfit(Unfit::Unwatched),
+            Err(unfit) => NotRun::Unfit(unfit),
         };
+        // Whoever asked may have gone, which changes nothing.
+        let _ = accepted.send(Err(why));
+    }
+
+    /// Answers those who wanted a run, now that it is known whether it is started at once.
+    fn answer(&mut self, now: Instant) {
+        for name in std::mem::take(&mut self.unanswered) {
+            let Some(entry) = self.watches.get_mut(&name) else { continue };
+            let gate = entry.watch.standing(now).gate;
+            for Waiting { accepted, run, .. } in &mut entry.waiting {
+                if let Some(accepted) = accepted.take() {
+                    let _ = accepted.send(Ok(Accepted { gate, run: *run }));
+                }
+            }
+        }
+    }
+
+    fn tell_by_hand(&self, watch: &WatchName, by: Uid, what: ByHand) {
+        self.tell(News::ByHand { watch: watch.clone(), by, what });
     }
 
     fn hear_ask(&mut self, ask: Ask, now: Instant) {
@@ -365,21 +423,23 @@ impl Scheduler {
                 let _ = reply.send(self.watches.iter().map(stand).collect());
             }
             Ask::Tally(reply) => drop(reply.send(self.tally)),
-            Ask::Pause(name, reply) => {
-                let _ = reply.send(self.steer(&name, Input::Pause, "paused by hand", now));
+            Ask::Pause(name, by, reply) => {
+                let _ = reply.send(self.steer(&name, by, Input::Pause, ByHand::Paused, now));
             }
-            Ask::Resume(name, reply) => {
-                let _ = reply.send(self.steer(&name, Input::Resume, "resumed by hand", now));
+            Ask::Resume(name, by, reply) => {
+                let _ = reply.send(self.steer(&name, by, Input::Resume, ByHand::Resumed, now));
             }
-            Ask::Kill(name, signal, reply) => {
+            Ask::Kill(name, signal, by, reply) => {
                 let runs = self.watches.get(&name).map(|entry| entry.watch.standing(now).running);
                 for &run in runs.iter().flatten() {
                     match signal {
                         Some(signal) => {
-                            info!(watch = %name, %run, signal = signal.as_str(), "signal sent by hand")
+                            info!(watch = %name, %run, uid = %by, signal = signal.as_str(), "signal sent by hand")
                         }
-                        None => info!(watch = %name, %run, "ended by hand"),
+                        None => info!(watch = %name, %run, uid = %by, "ended by hand"),
                     }
+                    let what = signal.map_or(ByHand::Ended(run), |signal| ByHand::Signaled(run, signal));
+                    self.tell_by_hand(&name, by, what);
                     self.orders.push_back(match signal {
                         Some(signal) => Order::Signal { run, signal },
                         None => Order::End { run },
@@ -393,14 +453,16 @@ impl Scheduler {
         }
     }
 
-    fn steer(&mut self, name: &WatchName, input: Input, what: &str, now: Instant) -> bool {
+    fn steer(&mut self, name: &WatchName, by: Uid, input: Input, what: ByHand, now: Instant) -> bool {
         let Some(entry) = self.watches.get_mut(name).filter(|entry| entry.spec.is_some()) else {
             return false;
         };
         let before = entry.watch.standing(now).gate;
         let _ = entry.watch.step(now, input);
         if entry.watch.standing(now).gate != before {
-            info!(watch = %name, "{what}");
+            let word = if what == ByHand::Paused { "paused" } else { "resumed" };
+            info!(watch = %name, uid = %by, "{word} by hand");
+            self.tell_by_hand(name, by, what);
         }
         self.follow_up(name, now);
         true
@@ -423,7 +485,7 @@ impl Scheduler {
             }
             entry.timer = timer;
         }
-        if entry.watch.is_over() {
+        if entry.watch.is_over() && entry.spec.is_none() {
             self.watches.remove(name);
         }
     }
@@ -439,7 +501,11 @@ impl Scheduler {
                 self.places.take();
                 let waiting =
                     entry.waiting.iter_mut().filter(|one| one.run.is_none() && one.number <= number);
-                waiting.for_each(|waiting| waiting.run = Some(run));
+                waiting.for_each(|waiting| {
+                    waiting.run = Some(run);
+                    // Who asked may have gone, or have heard of an attempt before.
+                    let _ = waiting.started.take().map(|started| started.send(run));
+                });
                 if let Some(applied) = self.applied.get_mut(&name) {
                     applied.begin(spec.znode.as_str(), &update.version);
                 }
@@ -460,6 +526,13 @@ impl Entry {
             waiting: Vec::new(),
             updates: 0,
         })
+    }
+
+    /// It runs nothing any more: it is gone, or not enabled.
+    fn end(&mut self, now: Instant) {
+        let _ = self.watch.step(now, Input::Undefined);
+        // Those whose run goes on hear of its end all the same.
+        self.waiting.retain(|waiting| waiting.run.is_some());
     }
 
     /// A run has ended, and may be tried again.

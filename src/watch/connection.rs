@@ -1,6 +1,7 @@
 //! How things stand with ZooKeeper, published and said: a line in the log when that changes, and none
 //! while it stays as it is. Asks nothing of ZooKeeper itself.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -40,7 +41,7 @@ pub struct Reconnects {
 }
 
 /// What keeps a session from being made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
     /// No server answers, or none is ready to serve.
     Unreachable,
@@ -58,11 +59,13 @@ pub struct Announcer {
     servers: String,
     credentials: Option<PathBuf>,
     connection: watch::Sender<Connection>,
+    trouble: watch::Sender<Option<String>>,
     reconnects: watch::Sender<Reconnects>,
     /// The session of the last connection, zero before the first.
     session: i64,
-    /// What was said last, if things are not well.
-    said: Option<Trouble>,
+    /// What was said since things were well. Of an ensemble whose servers each have a trouble of their own, each is
+    /// said once.
+    said: BTreeSet<Trouble>,
 }
 
 impl Announcer {
@@ -72,15 +75,22 @@ impl Announcer {
         ensemble: &Ensemble,
         connection: watch::Sender<Connection>,
         reconnects: watch::Sender<Reconnects>,
+        trouble: watch::Sender<Option<String>>,
     ) -> Self {
         let Ensemble { servers, credentials, tls: _ } = ensemble.clone();
-        Self { servers, credentials, connection, reconnects, session: 0, said: None }
+        Self { servers, credentials, connection, reconnects, trouble, session: 0, said: BTreeSet::new() }
     }
 
     /// A session could not be made; it is tried again.
     pub fn failed(&mut self, trouble: Trouble, why: &str) {
+        let reason = match (trouble, &self.credentials) {
+            (Trouble::Refused, Some(path)) => format!("it refuses the credentials in {}", path.display()),
+            (Trouble::Refused, None) => "it asks for credentials, and no credentials_file is set".to_owned(),
+            (Trouble::Unreachable | Trouble::Files | Trouble::BadServers, _) => why.to_owned(),
+        };
+        self.trouble.send_replace(Some(reason));
         let servers = &self.servers;
-        if self.said.replace(trouble) == Some(trouble) {
+        if !self.said.insert(trouble) {
             tracing::debug!("no session with ZooKeeper at '{servers}': {why}");
             return;
         }
@@ -124,7 +134,7 @@ impl Announcer {
             }
         }
         self.session = session;
-        self.said = None;
+        self.well();
         self.connection.send_replace(Connection::Connected { since: Timestamp::now(), session });
     }
 
@@ -133,7 +143,7 @@ impl Announcer {
         if self.is_connected() {
             tracing::warn!("lost the connection to ZooKeeper at '{}'; trying to get it back", self.servers);
             // Until it is back there is nothing to add: that no server answers is the same news.
-            self.said = Some(Trouble::Unreachable);
+            self.said = BTreeSet::from([Trouble::Unreachable]);
             self.connection.send_replace(Connection::Disconnected { since: Timestamp::now() });
         }
     }
@@ -142,7 +152,7 @@ impl Announcer {
     pub fn connected(&mut self) {
         if !self.is_connected() {
             tracing::info!("connected to ZooKeeper again, session {:#x} lived on", self.session);
-            self.said = None;
+            self.well();
             self.reconnects.send_modify(|reconnects| reconnects.connections += 1);
             let session = self.session;
             self.connection.send_replace(Connection::Connected { since: Timestamp::now(), session });
@@ -156,6 +166,11 @@ impl Announcer {
         if let Some(trouble) = trouble {
             self.failed(trouble, "the session was ended");
         }
+    }
+
+    fn well(&mut self) {
+        self.said.clear();
+        self.trouble.send_replace(None);
     }
 
     fn is_connected(&self) -> bool {

@@ -17,7 +17,7 @@ use super::follow::{Following, follow};
 use super::seen::Sight;
 use super::session::{Ports, Session, keep};
 use super::subscriptions::{Firing, Looked, Paths, Subscriptions, Target, ZnodeState};
-use super::update::{FireId, Notice};
+use super::update::{Beat, FireId, Notice};
 use crate::config::changes::Change;
 use crate::config::spec::WatchName;
 
@@ -44,6 +44,7 @@ pub struct Reports {
     connection: watch::Sender<Connection>,
     reconnects: watch::Sender<Reconnects>,
     looked: watch::Sender<Looked>,
+    trouble: watch::Sender<Option<String>>,
 }
 
 /// What others want of the hub.
@@ -53,6 +54,8 @@ pub enum Ask {
     Fire(WatchName, FireId),
     /// How the znodes stand.
     Znodes(oneshot::Sender<HashMap<WatchName, ZnodeState>>),
+    /// That this is handed on, as a `Notice::Beat`.
+    Beat(Beat),
 }
 
 /// How things stand, for whoever wants to know.
@@ -64,6 +67,8 @@ pub struct Readings {
     pub reconnects: watch::Receiver<Reconnects>,
     /// How far the first looks have come.
     pub looked: watch::Receiver<Looked>,
+    /// What keeps a session from being made, as it was found last; `None` while there is one, or was not tried.
+    pub trouble: watch::Receiver<Option<String>>,
 }
 
 /// The two ends of what the hub tells of itself.
@@ -72,9 +77,14 @@ pub fn reports() -> (Reports, Readings) {
     let (connection, connection_reading) = watch::channel(Connection::Connecting { since: Timestamp::now() });
     let (reconnects, reconnects_reading) = watch::channel(Reconnects::default());
     let (looked, looked_reading) = watch::channel(Looked::default());
-    let readings =
-        Readings { connection: connection_reading, reconnects: reconnects_reading, looked: looked_reading };
-    (Reports { connection, reconnects, looked }, readings)
+    let (trouble, trouble_reading) = watch::channel(None);
+    let readings = Readings {
+        connection: connection_reading,
+        reconnects: reconnects_reading,
+        looked: looked_reading,
+        trouble: trouble_reading,
+    };
+    (Reports { connection, reconnects, looked, trouble }, readings)
 }
 
 /// Watches what the changes say, until `shutdown` or until nobody takes the notices any more, and closes
@@ -153,6 +163,7 @@ impl Hub {
         let ports = Ports {
             sessions: session,
             connection: reports.connection,
+            trouble: reports.trouble,
             reconnects: reports.reconnects,
             dead: dead_out,
             paths: paths_out,
@@ -218,6 +229,7 @@ impl Hub {
                 let _ = reply.send(self.subscriptions.znodes());
                 Vec::new()
             }
+            Ask::Beat(beat) => vec![Notice::Beat(beat)],
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Ports {
     pub sessions: watch::Sender<Option<Session>>,
     /// How things stand.
     pub connection: watch::Sender<Connection>,
+    /// What keeps a session from being made.
+    pub trouble: watch::Sender<Option<String>>,
     /// How often there was another connection.
     pub reconnects: watch::Sender<Reconnects>,
     /// The number of the last session that was found dead by someone who used it.
@@ -68,7 +70,8 @@ pub async fn keep(
     mut ports: Ports,
     shutdown: CancellationToken,
 ) {
-    let mut announcer = Announcer::new(&ensemble, ports.connection.clone(), ports.reconnects.clone());
+    let mut announcer =
+        Announcer::new(&ensemble, ports.connection.clone(), ports.reconnects.clone(), ports.trouble.clone());
     let mut failures = 0;
     let mut number = 0;
     loop {

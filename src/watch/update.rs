@@ -28,7 +28,13 @@ pub enum Notice {
     Fired(WatchName, FireId, Result<Update, Unfit>),
     /// The watch is no longer defined.
     Unwatched(WatchName),
+    /// About no watch: goes the way of an update to its end, to show that nothing on it stands still.
+    Beat(Beat),
 }
+
+/// Names one of the daemon's own heartbeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Beat(pub u64);
 
 /// Names what somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -186,6 +192,7 @@ impl TryFrom<String> for Digest {
 
 /// What happened to a znode; `TWITCHER_EVENT` in the child's environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "UpdateEvent"))]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
     /// It was seen for the first time under this definition.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
-use zookeeper_client::{Acls, CreateMode, CreateOptions, Error, Stat};
+use zookeeper_client::{Acl, Acls, AuthId, CreateMode, CreateOptions, Error, Permission, Stat};
 
 /// A session of its own, kept alive by a thread that all of them share.
 pub struct Client(zookeeper_client::Client);
@@ -19,6 +19,13 @@ impl Client {
     /// Makes a znode whose parent is there.
     pub fn create(&self, path: &str, contents: impl AsRef<[u8]>) -> Stat {
         wait(self.0.create(path, contents.as_ref(), &persistent())).expect("a new znode").0
+    }
+
+    /// Makes a znode that nobody can read.
+    pub fn create_closed(&self, path: &str, contents: impl AsRef<[u8]>) {
+        let nobody = [Acl::new(Permission::WRITE | Permission::ADMIN, AuthId::new("world", "anyone"))];
+        let options = CreateMode::Persistent.with_acls(Acls::from(&nobody[..]));
+        wait(self.0.create(path, contents.as_ref(), &options)).expect("a new znode");
     }
 
     /// Makes a znode, and before it what is missing above it.

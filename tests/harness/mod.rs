@@ -14,6 +14,7 @@ pub mod minders;
 pub mod process;
 pub mod promtool;
 pub mod proxy;
+pub mod terminal;
 pub mod watch_file;
 pub mod zookeeper;
 
@@ -24,6 +25,7 @@ pub use folder::Folder;
 pub use gate::Gate;
 pub use journal::Journal;
 pub use proxy::Proxy;
+pub use terminal::Terminal;
 pub use watch_file::WatchFile;
 pub use zookeeper::eventually::{DEADLINE, eventually};
 pub use zookeeper::{Server, shared, shared_chroot};

@@ -58,6 +58,11 @@ impl Process {
         descriptors.into_iter().map(|(number, what)| format!("{number} {}", what.display())).collect()
     }
 
+    /// Whether a signal has stopped it.
+    pub fn is_stopped(self) -> bool {
+        Stat::of(self.pid).is_some_and(|stat| stat.state == 'T')
+    }
+
     /// How long processors have worked for it.
     pub fn worked(self) -> Duration {
         // In hundredths of a second, whatever the kernel itself counts in: `proc_pid_stat(5)`.

@@ -101,6 +101,8 @@ fn p1_p3_p6_p8_a_clock_that_jumps_back_an_hour_changes_nothing() {
     client.set("/value", "1");
     runs.expect(&["loaded 0", "changed 1"]);
     daemon.wait_for_log("begun");
+    // What a run says of the time comes after what it says of the znode.
+    times.wait_for(2);
 
     fs::write(&late, "3600").expect("an hour to be taken off");
     let timed_out = || daemon.log().matches("outcome=timed-out").count();

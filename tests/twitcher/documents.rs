@@ -5,15 +5,18 @@ mod watches;
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use clap::{CommandFactory, Parser};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use twitcher::cli::Cli;
 use twitcher::config::keys;
 
-use crate::harness::{Folder, shared_chroot, twitcher};
+use crate::harness::{Client, Daemon, Folder, WatchFile, shared_chroot, twitcher};
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -99,7 +102,8 @@ fn every_toml_block_of_the_readme_is_one_that_the_program_takes() {
 }
 
 /// What the README's shell blocks call besides twitcher. Here they do nothing.
-const OTHERS: &[&str] = &["make", "cargo", "install", "systemctl", "git", "generate"];
+const OTHERS: &[&str] =
+    &["apt-get", "make", "cargo", "install", "systemctl", "journalctl", "git", "generate"];
 
 #[test]
 fn every_shell_block_of_the_readme_runs_as_it_stands() {
@@ -134,6 +138,7 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     let zookeeper = shared_chroot("readme");
     let blocks = blocks(&readme(), "sh");
     assert!(blocks.len() > 3);
+    let makefile = read("Makefile");
     for block in &blocks {
         assert!(!block.contains("> /"), "it would write to this machine: {block}");
         for path in block
@@ -141,6 +146,9 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
             .filter(|word| ["etc/", "packaging/"].iter().any(|at| word.starts_with(at)))
         {
             assert!(Path::new(SOURCE).join(path).exists(), "no {path}");
+        }
+        for target in block.lines().filter_map(|line| line.strip_prefix("make ")?.split_whitespace().next()) {
+            assert!(makefile.contains(&format!("\n{target}: ")), "no {target} in the Makefile");
         }
         let mut command = Command::new("/bin/sh");
         command
@@ -157,6 +165,61 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     for call in calls {
         let words = ["twitcher"].into_iter().chain(call.split('\0'));
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// What is said first by something that does not end by itself; it is ended by a signal, as by Ctrl-C.
+fn two_lines(command: &mut Command) -> String {
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("a shell");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().take(2);
+    let lines: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("a child");
+    child.wait().expect("a child");
+    lines.join("\n")
+}
+
+#[test]
+fn the_readmes_requests_to_the_control_socket_do_what_it_says() {
+    let (folder, zookeeper) = (Folder::new(), shared_chroot("readme-socket"));
+    let client = Client::connect(&zookeeper);
+    for znode in ["/good", "/bad"] {
+        client.create(znode, "1");
+    }
+    let file = WatchFile::watch("/good", "true").key("name", "\"git-pull\"");
+    let file = file.and("/bad", "exit 3").key("name", "\"bad\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", file).start();
+    daemon.wait_for_log("outcome=exited(0)");
+    daemon.wait_for_log("outcome=exited(3)");
+    let readme = readme();
+    let blocks = blocks(section(&readme, "### The control socket"), "bash");
+    let examples: Vec<String> =
+        blocks.iter().flat_map(|block| block.split("\n\n").map(str::to_owned)).collect();
+    assert!(examples.len() > 4, "{examples:?}");
+    let socket = daemon.run_dir().join("control.sock").display().to_string();
+    for example in &examples {
+        assert!(example.contains("/run/twitcher/control.sock"), "{example}");
+        let text = example.replace("/run/twitcher/control.sock", &socket);
+        let mut command = Command::new("timeout");
+        command.args(["30", "/bin/sh", "-euc", &text]);
+        let said = if example.contains("/v1/events") {
+            two_lines(&mut command)
+        } else {
+            let output = command.output().expect("a shell");
+            taken(&output, example);
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let expected = [
+            ("/v1/status", "bad\n"),
+            ("/runs", "Z\t"),
+            ("/fire?wait", "true\n"),
+            ("/pause", "git-pull"),
+            ("/v1/events", "\"kind\":\"exited\""),
+            ("/readyz", ""),
+        ];
+        let (path, expected) =
+            expected.iter().find(|(path, _)| example.contains(path)).expect("a known path");
+        assert!(said.contains(expected), "{path}: {said:?} has no {expected:?}");
+        assert!(!said.contains("git-pull") || *path != "/v1/status", "it has not failed: {said}");
     }
 }
 
@@ -201,24 +264,6 @@ fn the_readme_has_a_row_for_each_variable_of_a_command() {
     let source = read("src/run/environment.rs");
     let set = source.split('"').filter(|word| word.starts_with("TWITCHER_")).collect();
     assert_eq!(listed, set);
-}
-
-#[test]
-fn the_tables_of_settings_that_the_readme_says_are_refused_are() {
-    let readme = readme();
-    let section = section(&readme, "## The daemon's settings");
-    let refused = section.split("\n\n").find(|text| text.starts_with("Not yet")).expect("a list");
-    let refused = code(refused.split('.').next().expect("a sentence"));
-    assert!(!refused.is_empty());
-    for table in refused {
-        let folder = Folder::new();
-        let file = folder.join("settings.toml");
-        write(&file, &format!("{table}\n"));
-        let output = twitcher().args(["check", "--config"]).arg(&file).arg(&*folder).output();
-        let output = output.expect("the program");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("not supported by this version"), "{table} is not refused: {said}");
-    }
 }
 
 #[test]

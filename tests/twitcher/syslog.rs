@@ -9,7 +9,7 @@ use nix::unistd::Uid;
 use crate::harness::{Client, DEADLINE, Daemon, Folder, WatchFile, shared_chroot};
 
 /// Makes `$1` the daemon's `/dev`, with what a program needs of one.
-const WITH_THIS_DEV: &str = r#"
+pub const WITH_THIS_DEV: &str = r#"
 set -e
 dev=$1
 shift

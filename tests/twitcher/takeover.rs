@@ -424,6 +424,39 @@ fn children_go_on_when_a_daemon_stops_that_was_not_told_to_stop_them() {
 }
 
 #[test]
+fn a_second_daemon_on_a_state_folder_ends_with_1_and_says_why_and_one_that_cannot_be_used_is_shared() {
+    let rig = Rig::new("QUEUE");
+    let start = |state_dir: &Path, run_dir: &Path| {
+        let mut command = twitcher();
+        command.args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1", "--run-dir"]).arg(run_dir);
+        command.arg("--state-dir").arg(state_dir).arg("--config-path").arg(rig.daemon.watches());
+        command
+    };
+    let other = Folder::new();
+    let output = start(&rig.daemon.state_dir(), &other.join("run")).output().expect("a second daemon");
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "twitcher: another daemon uses the state folder {}\n\
+         help: stop it, or give this one a folder of its own with --state-dir\n",
+        rig.daemon.state_dir().display()
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    // Nobody can use this one, and that is no reason not to start.
+    let file = other.join("file");
+    fs::write(&file, "in the way").expect("a file");
+    let log = fs::File::create(other.join("log")).expect("a log");
+    let mut third = start(&file, &other.join("run")).stderr(log).spawn().expect("a third daemon");
+    eventually(DEADLINE, "the third daemon to say so and go on", || {
+        let log = fs::read_to_string(other.join("log")).expect("a log");
+        let said = log.contains("what is applied is not kept") && log.contains("started");
+        if said { Ok(()) } else { Err(log) }
+    });
+    third.kill().expect("the end of the third daemon");
+    third.wait().expect("the end of the third daemon");
+    end_minders(&other.join("run"), Path::new(PROGRAM));
+}
+
+#[test]
 fn p2_a_second_daemon_on_a_run_folder_ends_with_1_and_says_why_while_the_first_keeps_its_run() {
     let rig = Rig::new("QUEUE");
     let other = Folder::new();

@@ -103,9 +103,29 @@ fn of_two_files_with_one_name_the_first_in_path_order_keeps_it() {
 }
 
 #[test]
-fn a_watch_that_is_not_enabled_counts_as_not_there() {
+fn a_watch_that_is_not_enabled_is_there_and_takes_its_name_from_nobody() {
     let mut c = catalog(&[("a.toml", &watch("name='n'"))]);
-    assert_eq!(then(&mut c, &[("a.toml", &watch("name='n'\nenabled=false"))]).0, ["-n"]);
-    let both = [("a.toml", &*watch("name='n'\nenabled=false")), ("b.toml", &*watch("name='n'"))];
-    assert_eq!(then(&mut c, &both), (vec!["+n".to_owned()], vec![]));
+    let off = watch("name='n'\nenabled=false");
+    assert_eq!(then(&mut c, &[("a.toml", &off)]).0, ["~n"]);
+    assert!(!c.watches().values().next().unwrap().enabled);
+    let both = [("a.toml", &*off), ("b.toml", &*watch("name='n'"))];
+    assert_eq!(then(&mut c, &both), (vec!["~n".to_owned()], vec![]));
+    assert!(c.watches().values().next().unwrap().enabled);
+    assert_eq!(then(&mut c, &[("a.toml", &off), ("b.toml", &off)]), (vec!["~n".to_owned()], vec![]));
+    assert_eq!(then(&mut c, &[]).0, ["-n"]);
+}
+
+#[test]
+fn a_watch_whose_file_is_wrong_now_is_known_to_go_on_under_an_older_definition() {
+    let good = [("a.toml", &*watch("name='n'\nenabled=false")), ("b.toml", &*watch("name='n'"))];
+    let mut c = catalog(&good);
+    // It is not the one in this file that goes on.
+    then(&mut c, &[("a.toml", "[[watch"), good[1]]);
+    assert!(c.outdated().is_empty());
+    then(&mut c, &[good[0], ("b.toml", "[[watch]]\nznode = 5\ncommand = 'x'\n")]);
+    let outdated: Vec<_> =
+        c.outdated().into_iter().map(|(name, why)| format!("{name} {}", why.location())).collect();
+    assert_eq!(outdated, ["n /etc/twitcher.d/b.toml:2:9"]);
+    then(&mut c, &good);
+    assert!(c.outdated().is_empty());
 }

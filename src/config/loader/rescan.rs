@@ -92,8 +92,9 @@ impl State {
             return Looked { reload: None, unread };
         }
         let (changes, problems) = self.catalog.settle();
+        let outdated = self.catalog.outdated();
         let (watches, files) = (self.catalog.watches().len(), self.catalog.file_count());
-        Looked { reload: Some(Reload { changes, problems, watches, files }), unread }
+        Looked { reload: Some(Reload { changes, problems, outdated, watches, files }), unread }
     }
 
     /// Looks at what there were events about, if that is all there is to look at. Returns what is unread.

@@ -11,6 +11,8 @@ use super::{Tls, servers};
 use crate::config::keys;
 use crate::config::problem::{Problem, Source};
 use crate::config::reader::{Reader, Value};
+use crate::config::spec::GroupRef;
+use crate::config::values;
 use crate::config::watch_table::Defaults;
 use crate::config::words::listed;
 
@@ -27,6 +29,7 @@ pub(super) struct FileSettings {
     pub(super) hostname: Option<String>,
     pub(super) max_running: Option<usize>,
     pub(super) stop_children: Option<bool>,
+    pub(super) control_group: Option<GroupRef>,
     pub(super) log_target: Option<LogTarget>,
     pub(super) log_level: Option<String>,
     pub(super) log_format: Option<LogFormat>,
@@ -34,8 +37,7 @@ pub(super) struct FileSettings {
     pub(super) defaults: Defaults,
 }
 
-const SECTIONS: &[&str] = &["zookeeper", "daemon", "log", "metrics", "defaults"];
-const SECTIONS_LATER: &[&str] = &["control"];
+const SECTIONS: &[&str] = &["zookeeper", "daemon", "control", "log", "metrics", "defaults"];
 
 /// A section: its name and its keys.
 struct Section {
@@ -56,6 +58,7 @@ const DAEMON: Section = Section {
 
     read: FileSettings::daemon,
 };
+const CONTROL: Section = Section { name: "[control]", keys: &["group"], read: FileSettings::control };
 const LOG: Section = Section { name: "[log]", keys: &["target", "level", "format"], read: FileSettings::log };
 const METRICS: Section = Section { name: "[metrics]", keys: &["listen"], read: FileSettings::metrics };
 
@@ -73,19 +76,17 @@ impl FileSettings {
             match (name, value.get_ref().as_table()) {
                 ("zookeeper", Some(table)) => settings.section(&mut r, &ZOOKEEPER, table),
                 ("daemon", Some(table)) => settings.section(&mut r, &DAEMON, table),
+                ("control", Some(table)) => settings.section(&mut r, &CONTROL, table),
                 ("log", Some(table)) => settings.section(&mut r, &LOG, table),
                 ("metrics", Some(table)) => settings.section(&mut r, &METRICS, table),
                 ("defaults", Some(table)) => settings.defaults = Defaults::from_table(&mut r, table),
                 (section, None) if SECTIONS.contains(&section) => r.wrong_type(section, value, "a table"),
-                (section, _) if SECTIONS_LATER.contains(&section) => {
-                    r.not_yet(key.span(), &format!("[{section}]"));
-                }
                 ("watch", _) => {
                     let message = "a watch does not belong in the daemon's settings";
                     r.report_with_help(key.span(), message, "put it into a file below the config folder");
                 }
                 (key_name, None) => {
-                    let sections = [&ZOOKEEPER, &DAEMON, &LOG, &METRICS];
+                    let sections = [&ZOOKEEPER, &DAEMON, &CONTROL, &LOG, &METRICS];
                     let message = format!("the key {key_name:?} stands outside of a table");
                     match sections.iter().find(|section| section.keys.contains(&key_name)) {
                         Some(section) => {
@@ -160,6 +161,10 @@ impl FileSettings {
                 }
             }
         }
+    }
+
+    fn control(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {
+        self.control_group = values::group(r, key, value);
     }
 
     fn log(&mut self, r: &mut Reader<'_>, key: &str, value: &Value<'_>) {

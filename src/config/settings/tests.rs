@@ -62,6 +62,31 @@ fn a_file_asked_for_by_name_must_exist() {
 }
 
 #[test]
+fn the_group_of_the_socket_is_a_name_or_a_number() {
+    let group = |value: &str| parse(&format!("[control]\ngroup = {value}")).unwrap().control.group;
+    assert_eq!(group("'ops'"), Some(GroupRef::Name("ops".into())));
+    assert_eq!(group("'27'"), Some(GroupRef::Id(27)));
+    assert_eq!(group("27"), Some(GroupRef::Id(27)));
+    assert_eq!(parse("").unwrap().control.group, None);
+    snapbox::assert_data_eq!(
+        problems("[control]\ngroup = 'a b'\ngropu = 1\nmode = 1"),
+        snapbox::str![[r#"
+t.toml:2:9: error: ' ' cannot be in the name of a group
+ 2 | group = 'a b'
+   |         ^^^^^
+t.toml:3:1: error: unknown key "gropu" in [control]
+ 3 | gropu = 1
+   | ^^^^^
+help: did you mean "group"?
+t.toml:4:1: error: unknown key "mode" in [control]
+ 4 | mode = 1
+   | ^^^^
+help: the keys are group
+"#]]
+    );
+}
+
+#[test]
 fn all_problems_of_the_settings_are_told_together() {
     let text = "\
 [zookeper]
@@ -83,7 +108,7 @@ retry_delay = '2m'
 [metrics]
 listen = 'localhost:9464'
 [control]
-group = 'x'
+group = ''
 ";
     snapbox::assert_data_eq!(
         problems(text),
@@ -138,9 +163,9 @@ t.toml:18:10: error: "localhost:9464" is not an address to listen on
  18 | listen = 'localhost:9464'
     |          ^^^^^^^^^^^^^^^^
 help: write an IP address and a port, such as "127.0.0.1:9464" or "[::1]:9464"; 0.0.0.0 is every address
-t.toml:19:2: error: [control] is not supported by this version of twitcher
- 19 | [control]
-    |  ^^^^^^^
+t.toml:20:9: error: group must not be empty
+ 20 | group = ''
+    |         ^^
 "#]]
     );
 }

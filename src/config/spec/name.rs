@@ -8,8 +8,9 @@ use thiserror::Error;
 
 /// The name of a watch, unique on the host. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
-pub struct WatchName(Arc<str>);
+pub struct WatchName(#[cfg_attr(test, schemars(regex(pattern = "^[A-Za-z0-9._-]{1,255}$")))] Arc<str>);
 
 /// Why a text is not the name of a watch.
 #[derive(Debug, Error, PartialEq, Eq)]

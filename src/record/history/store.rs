@@ -3,7 +3,7 @@
 //! A watch that is no longer defined keeps its runs until the room is needed for others: what has not been
 //! added to for longest goes first, its output before its runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,8 @@ pub struct Store {
     /// How much room they take together.
     bytes: u64,
     most_bytes: u64,
+    /// Those that could not be removed, which was said.
+    fast: HashSet<WatchName>,
 }
 
 /// The last run of each watch that has ended.
@@ -75,7 +77,7 @@ impl Store {
                 Err(error) => warn!(%watch, "the watch's history cannot be read: {error}"),
             }
         }
-        let mut store = Self { folder, shelves, bytes, most_bytes };
+        let mut store = Self { folder, shelves, bytes, most_bytes, fast: HashSet::new() };
         store.make_room(None);
         last.retain(|watch, _| store.shelves.contains_key(watch));
         Ok((store, last))
@@ -153,7 +155,11 @@ impl Store {
                     self.shelves.remove(watch);
                     removed += 1;
                 }
-                Err(error) => warn!(%watch, "the watch's history cannot be removed: {error}"),
+                Err(error) => {
+                    if self.fast.insert(watch.clone()) {
+                        warn!(%watch, "the watch's history cannot be removed: {error}");
+                    }
+                }
             }
         }
         if removed > 0 {

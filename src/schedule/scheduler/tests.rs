@@ -224,14 +224,20 @@ async fn who_waits_for_what_was_fired_is_told_of_its_last_attempt() {
     rig.define("run_on_load = false\nretries = 1\nretry_delay = 0.001").await;
     rig.look(1).await;
     let (accepted, is_accepted) = oneshot::channel();
+    let (started, start) = oneshot::channel();
     let (ended, end) = oneshot::channel();
-    rig.asks.send(Ask::Await(FireId(7), Awaited { accepted, ended })).await.unwrap();
+    rig.asks
+        .send(Ask::Await(FireId(7), Awaited { by: Uid::from_raw(7), accepted, started, ended }))
+        .await
+        .unwrap();
     let update = Update { event: Event::Fired, version: version(1), contents: Bytes::new(), child: None };
     rig.notices.send(Notice::Fired("a".try_into().unwrap(), FireId(7), Ok(update))).await.unwrap();
-    assert_eq!(is_accepted.await.unwrap(), Ok(Gate::Open));
+    let accepted = is_accepted.await.unwrap().unwrap();
+    assert_eq!((accepted.gate, accepted.run), (Gate::Open, Some(start.await.unwrap())));
     let mut last = None;
     for outcome in [Outcome::Exited(3), Outcome::Exited(5)] {
         let Some(Order::Start { run, .. }) = rig.orders.recv().await else { panic!("a start") };
+        assert!(last.is_some() || accepted.run == Some(run));
         let (watch, given) = ("a".try_into().unwrap(), applied(1));
         let ended = Ended { run, watch, given, outcome, usage: None, lasted: Duration::ZERO };
         rig.ended.send(ended).await.unwrap();
@@ -246,11 +252,60 @@ async fn what_cannot_be_fired_is_said_and_what_nobody_waits_for_is_not_run() {
     rig.define("run_on_load = false").await;
     let fire = |number, update| Notice::Fired("a".try_into().unwrap(), FireId(number), update);
     let (accepted, is_accepted) = oneshot::channel();
+    let (started, _start) = oneshot::channel();
     let (ended, _end) = oneshot::channel();
-    rig.asks.send(Ask::Await(FireId(7), Awaited { accepted, ended })).await.unwrap();
+    rig.asks
+        .send(Ask::Await(FireId(7), Awaited { by: Uid::from_raw(7), accepted, started, ended }))
+        .await
+        .unwrap();
     rig.notices.send(fire(7, Err(Unfit::Missing))).await.unwrap();
     assert_eq!(is_accepted.await.unwrap(), Err(NotRun::Unfit(Unfit::Missing)));
     let update = Update { event: Event::Fired, version: version(1), contents: Bytes::new(), child: None };
     rig.notices.send(fire(8, Ok(update))).await.unwrap();
+    assert!(rig.ordered().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_fired_while_a_run_goes_on_has_no_run_yet_and_one_run_stands_for_all_of_it() {
+    let mut rig = Rig::new(Heritage::default());
+    rig.define("").await;
+    rig.look(1).await;
+    let Some(Order::Start { run: first, .. }) = rig.orders.recv().await else { panic!("a start") };
+    let mut starts = Vec::new();
+    for number in [7, 8] {
+        let (accepted, is_accepted) = oneshot::channel();
+        let ((started, start), (ended, _end)) = (oneshot::channel(), oneshot::channel());
+        let awaited = Awaited { by: Uid::from_raw(7), accepted, started, ended };
+        rig.asks.send(Ask::Await(FireId(number), awaited)).await.unwrap();
+        let update = Update { event: Event::Fired, version: version(1), contents: Bytes::new(), child: None };
+        rig.notices.send(Notice::Fired("a".try_into().unwrap(), FireId(number), Ok(update))).await.unwrap();
+        assert_eq!(is_accepted.await.unwrap(), Ok(Accepted { gate: Gate::Open, run: None }));
+        starts.push(start);
+    }
+    rig.end(first, 1).await;
+    let Some(Order::Start { run, .. }) = rig.orders.recv().await else { panic!("a start") };
+    for start in starts {
+        assert_eq!(start.await.unwrap(), run);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_is_disabled_is_known_and_runs_nothing_that_waited() {
+    let rig = Rig::new(Heritage::default());
+    rig.define("settle = '1h'").await;
+    rig.look(1).await;
+    rig.define("enabled = false").await;
+    let (reply, stands) = oneshot::channel();
+    while rig.notices.capacity() < rig.notices.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    rig.asks.send(Ask::Watches(reply)).await.unwrap();
+    let stands = stands.await.unwrap();
+    assert!(!stands[0].spec.as_ref().unwrap().enabled);
+    assert_eq!(stands[0].standing.waiting, 0);
+    // As if it had come anew.
+    rig.define("run_on_load = false").await;
+    rig.look(2).await;
+    rig.undefine().await;
     assert!(rig.ordered().await.is_empty());
 }

@@ -74,6 +74,7 @@ fn brief(notices: &[Notice]) -> Vec<String> {
         Notice::Fired(name, FireId(fire), Ok(update)) => format!("{name} {} for {fire}", update.event),
         Notice::Fired(name, FireId(fire), Err(unfit)) => format!("{name} {unfit:?} for {fire}"),
         Notice::Unwatched(name) => format!("{name} unwatched"),
+        Notice::Beat(beat) => format!("{beat:?}"),
     };
     notices.iter().map(brief).collect()
 }
@@ -298,7 +299,7 @@ proptest! {
                         told.insert(spec.name.clone(), None);
                     }
                     Notice::Unwatched(name) => prop_assert!(told.remove(&name).is_some()),
-                    Notice::Fired(..) => prop_assert!(false, "nobody asked for it"),
+                    Notice::Fired(..) | Notice::Beat(_) => prop_assert!(false, "nobody asked for it"),
                     Notice::Childless(name) => prop_assert!(false, "{name} is about contents"),
                     Notice::Missing(name) => prop_assert_eq!(told.insert(name, Some(None)), Some(None)),
                     Notice::Updated(name, update) => {

@@ -214,6 +214,7 @@ fn brief(notice: &Notice) -> String {
     match notice {
         Notice::Watched(spec) => format!("{} watched", spec.name),
         Notice::Unwatched(name) => format!("{name} unwatched"),
+        Notice::Beat(beat) => format!("{beat:?}"),
         Notice::Missing(name) => format!("{name} missing"),
         Notice::Childless(name) => format!("{name} childless"),
         Notice::Fired(name, FireId(number), Err(unfit)) => format!("{name} {unfit:?} {number}"),

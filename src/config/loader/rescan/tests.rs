@@ -179,7 +179,10 @@ impl Looker {
     /// The watches of all files, whatever was touched.
     fn watches(&self) -> Watches {
         let mut watches = BTreeMap::new();
-        for (_, placed) in self.catalog.all().filter(|(_, placed)| placed.spec.enabled) {
+        // One that is not enabled takes its name from nobody.
+        let mut all: Vec<_> = self.catalog.all().map(|(_, placed)| placed).collect();
+        all.sort_by_key(|placed| !placed.spec.enabled);
+        for placed in all {
             watches.entry(placed.spec.name.clone()).or_insert_with(|| Arc::clone(&placed.spec));
         }
         watches

@@ -1,0 +1,280 @@
+//! What the control socket answers is what `etc/openapi.json` says of it: every resource, asked of a daemon with
+//! watches in several states.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, WatchFile, eventually, shared_chroot};
+
+struct Document(Value);
+
+/// An answer: its status, its headers in small letters, and what follows them.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn content_type(&self) -> &str {
+        let line = self.head.lines().find_map(|line| line.strip_prefix("content-type: "));
+        line.unwrap_or_default().split(';').next().unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+fn ask(daemon: &Daemon, method: &str, path: &str) -> Answer {
+    let mut stream = UnixStream::connect(daemon.run_dir().join("control.sock")).expect("the control socket");
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+impl Document {
+    fn read() -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/openapi.json");
+        Self(serde_json::from_str(&fs::read_to_string(path).expect("the document")).expect("JSON"))
+    }
+
+    /// Holds a value against a schema that stands in the document.
+    #[track_caller]
+    fn hold(&self, schema: &Value, value: &Value) {
+        let mut root = schema.clone();
+        root["components"] = self.0["components"].clone();
+        let validator = jsonschema::draft202012::options().build(&root).expect("a schema");
+        let wrong: Vec<String> =
+            validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(wrong.is_empty(), "{wrong:#?} in {value:#}");
+    }
+
+    /// Holds an answer against what is said of the operation. Returns the answer.
+    #[track_caller]
+    fn check(&self, daemon: &Daemon, method: &str, template: &str, path: &str, status: u16) -> Answer {
+        let answer = ask(daemon, method, path);
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        let operation = &self.0["paths"][template][method.to_lowercase()];
+        let mut response = &operation["responses"][status.to_string()];
+        if let Some(reference) = response["$ref"].as_str() {
+            response = self.0.pointer(reference.trim_start_matches('#')).expect("a response");
+        }
+        let content = &response["content"][answer.content_type()];
+        assert!(
+            content.is_object(),
+            "{method} {template} says nothing of {status} {}",
+            answer.content_type()
+        );
+        if answer.content_type().ends_with("json") {
+            self.hold(&content["schema"], &answer.json());
+        }
+        answer
+    }
+}
+
+#[test]
+fn every_answer_is_as_the_document_has_it() {
+    let document = Document::read();
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("api-document");
+    let client = Client::connect(&zookeeper);
+    for znode in ["/ends", "/fails", "/goes-on", "/discards"] {
+        client.create(znode, "1");
+    }
+    let gate = Gate::new(&folder, "gate");
+    let watches = WatchFile::watch("/ends", "echo said").key("name", "\"ends\"");
+    let watches = watches.and("/fails", "exit 3").key("name", "\"fails\"").key("on_failure", "\"stop\"");
+    let watches = watches.and("/goes-on", &gate.pass()).key("name", "\"goes-on\"");
+    let watches = watches.and("/discards", &gate.pass()).key("name", "\"discards\"");
+    let watches = watches.key("run_mode", "\"DISCARD\"").and("/none", "true").key("name", "\"none\"");
+    let watches = watches.and("/off", "true").key("name", "\"off\"").key("enabled", false);
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", watches).start();
+    daemon.wait_for_log("ready: ");
+    daemon.wait_for_log("outcome=exited(0)");
+    daemon.wait_for_log("outcome=exited(3)");
+    daemon.write_watch("broken.toml", "[[watch]]\nznode = 5\n");
+    daemon.wait_for_log("broken.toml");
+
+    let asked = std::cell::RefCell::new(BTreeSet::new());
+    let check = |method: &str, template: &str, name: &str, query: &str, status: u16| {
+        asked.borrow_mut().insert((method.to_lowercase(), template.to_owned()));
+        let path = template.replace("{name}", name).replace("{run}", name);
+        document.check(&daemon, method, template, &format!("{path}{query}"), status)
+    };
+    check("GET", "/livez", "", "", 200);
+    check("GET", "/readyz", "", "", 200);
+    check("GET", "/metrics", "", "", 200);
+    let status = check("GET", "/v1/status", "", "", 200).json();
+    let states: BTreeSet<&str> = status["watches"]
+        .as_array()
+        .expect("watches")
+        .iter()
+        .filter_map(|watch| watch["state"].as_str())
+        .collect();
+    assert!(
+        ["running", "stopped", "missing", "disabled"].iter().all(|state| states.contains(state)),
+        "{status:#}"
+    );
+    assert!(!status["problems"].as_array().expect("problems").is_empty());
+    check("GET", "/v1/status", "", "?what", 400);
+    check("GET", "/v1/watches", "", "", 200);
+    check("GET", "/v1/watches/{name}", "fails", "", 200);
+    check("GET", "/v1/watches/{name}", "no-such", "", 404);
+    let runs = check("GET", "/v1/watches/{name}/runs", "ends", "", 200).json();
+    let run = runs["runs"][0]["run"].as_str().expect("a run").to_owned();
+    check("GET", "/v1/watches/{name}/runs", "goes-on", "", 200);
+    check("GET", "/v1/watches/{name}/runs", "no-such", "", 404);
+    let output = eventually(DEADLINE, "the output", || {
+        let answer = ask(&daemon, "GET", &format!("/v1/runs/{run}/output"));
+        (answer.status == 200).then_some(answer.body)
+    });
+    assert_eq!(output, "said\n");
+    check("GET", "/v1/runs/{run}/output", &run, "?follow=false", 200);
+    check("GET", "/v1/runs/{run}/output", &run, "?follow=maybe", 400);
+    check("GET", "/v1/runs/{run}/output", "1", "", 404);
+    check("GET", "/v1/runs/{run}/output", "zz", "", 404);
+    assert_eq!(check("GET", "/v1/watches/{name}/output", "ends", "", 200).body, "said\n");
+    check("GET", "/v1/watches/{name}/output", "none", "", 404);
+    check("GET", "/v1/watches/{name}/output", "no-such", "", 404);
+
+    let fired = check("POST", "/v1/watches/{name}/fire", "ends", "?wait", 200).json();
+    assert_eq!(fired["end"]["exit_status"], 0, "{fired}");
+    check("POST", "/v1/watches/{name}/fire", "ends", "?wait=start", 200);
+    let waits = check("POST", "/v1/watches/{name}/fire", "goes-on", "", 200).json();
+    assert_eq!((&waits["run"], &waits["reason"]), (&Value::Null, &json!("it waits for its turn")));
+    check("POST", "/v1/watches/{name}/fire", "fails", "", 200);
+    check("POST", "/v1/watches/{name}/fire", "discards", "", 409);
+    check("POST", "/v1/watches/{name}/fire", "none", "", 409);
+    check("POST", "/v1/watches/{name}/fire", "off", "", 404);
+    check("POST", "/v1/watches/{name}/fire", "ends", "?wait=soon", 400);
+    for verb in ["pause", "resume"] {
+        check("POST", &format!("/v1/watches/{{name}}/{verb}"), "ends", "", 200);
+        check("POST", &format!("/v1/watches/{{name}}/{verb}"), "no-such", "", 404);
+    }
+    check("POST", "/v1/watches/{name}/kill", "goes-on", "?signal=CONT", 200);
+    check("POST", "/v1/watches/{name}/kill", "discards", "", 200);
+    check("POST", "/v1/watches/{name}/kill", "none", "", 409);
+    check("POST", "/v1/watches/{name}/kill", "no-such", "", 404);
+    check("POST", "/v1/watches/{name}/kill", "goes-on", "?signal=NONE", 400);
+    check("POST", "/v1/reload", "", "", 200);
+    check("GET", "/v1/events", "", "?after=x", 400);
+    let events = check("GET", "/v1/events", "", "?past", 200);
+
+    // The data of each event, and what an operator did among them, with who it was.
+    let schema = json!({ "$ref": "#/components/schemas/Event" });
+    let mut kinds = BTreeSet::new();
+    for data in events.body.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).expect("JSON");
+        document.hold(&schema, &event);
+        let kind = event["event"].as_str().expect("a kind").to_owned();
+        if ["watch-paused", "watch-resumed", "watch-fired", "run-killed", "run-signaled"].contains(&&*kind) {
+            assert_eq!(event["by_uid"], nix::unistd::Uid::effective().as_raw(), "{event}");
+        }
+        kinds.insert(kind);
+    }
+    for kind in [
+        "run-started",
+        "run-ended",
+        "watch-paused",
+        "watch-resumed",
+        "watch-fired",
+        "run-killed",
+        "run-signaled",
+    ] {
+        assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
+    }
+
+    // Nothing is left out.
+    let paths = document.0["paths"].as_object().expect("paths");
+    let documented: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().expect("methods");
+            methods.keys().map(move |method| (method.clone(), path.clone()))
+        })
+        .collect();
+    assert_eq!(*asked.borrow(), documented);
+
+    let wrong = ask(&daemon, "DELETE", "/v1/watches/ends");
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.head.contains("\r\nallow: get, head\r\n"), "{}", wrong.head);
+    document.hold(&json!({ "$ref": "#/components/schemas/Problem" }), &wrong.json());
+    gate.open();
+}
+
+/// The lines of a body that is followed, without its framing.
+fn follow(daemon: &Daemon, path: &str) -> impl Iterator<Item = String> + use<> {
+    let mut stream = UnixStream::connect(daemon.run_dir().join("control.sock")).expect("the control socket");
+    // In HTTP/1.0 a body has no chunks, and ends with the connection.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).expect("a request");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+    assert!(lines.next().expect("a status").contains(" 200 "));
+    lines.by_ref().find(String::is_empty).expect("the end of the head");
+    lines
+}
+
+#[test]
+fn what_a_run_prints_is_followed_to_its_end_and_what_a_watch_prints_beyond_it() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("api-follow");
+    let client = Client::connect(&zookeeper);
+    client.create("/a", "1");
+    let gate = Gate::new(&folder, "gate");
+    let command = format!("echo begins $(cat); {}; printf 'ends\\nopen'", gate.pass());
+    let watch = WatchFile::watch("/a", &command).key("name", "\"a\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    daemon.wait_for_log("ready: ");
+    let status = eventually(DEADLINE, "the run to print", || {
+        let answer = ask(&daemon, "GET", "/v1/watches/a/output");
+        let runs = (answer.body == "begins 1\n").then(|| ask(&daemon, "GET", "/v1/watches/a/runs"));
+        runs.ok_or(answer.body)
+    });
+    let run = status.json()["runs"][0]["run"].as_str().expect("a run").to_owned();
+    let mut of_run = follow(&daemon, &format!("/v1/runs/{run}/output?follow"));
+    let mut of_watch = follow(&daemon, "/v1/watches/a/output?follow");
+    assert_eq!(of_run.next().as_deref(), Some("begins 1"));
+    gate.open();
+    assert_eq!(of_run.collect::<Vec<_>>(), ["ends", "open"]);
+    client.set("/a", "2");
+    let all: Vec<String> = of_watch.by_ref().take(6).collect();
+    assert_eq!(all, ["begins 1", "ends", "open", "begins 2", "ends", "open"]);
+    // Of one that has ended it is what there is.
+    assert_eq!(follow(&daemon, &format!("/v1/runs/{run}/output?follow")).last().as_deref(), Some("open"));
+}
+
+#[test]
+fn p5_who_follows_what_is_printed_and_does_not_read_delays_nobody_and_hears_what_was_left_out() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("api-slow");
+    let client = Client::connect(&zookeeper);
+    client.create("/a", "1");
+    let gate = Gate::new(&folder, "gate");
+    // Far more than the daemon lets pass.
+    let line = "x".repeat(4_000);
+    let command =
+        format!("{}; i=0; while [ $i -lt 40000 ]; do echo {line}; i=$((i+1)); done; echo last", gate.pass());
+    let watch = WatchFile::watch("/a", &command).key("name", "\"a\"").key("output", "\"log\"");
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    daemon.wait_for_log("ready: ");
+    let run = eventually(DEADLINE, "the run", || {
+        let runs = ask(&daemon, "GET", "/v1/watches/a/runs");
+        (runs.status == 200).then(|| runs.json()["runs"][0]["run"].as_str().map(str::to_owned)).flatten()
+    });
+    let lines = follow(&daemon, &format!("/v1/runs/{run}/output?follow"));
+    gate.open();
+    daemon.wait_for_log("outcome=exited(0)");
+    // It was read by nobody until here, and the run has ended.
+    let left_out = lines.filter(|line| line.starts_with('[')).count();
+    assert!(left_out > 0);
+}

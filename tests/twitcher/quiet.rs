@@ -1,0 +1,119 @@
+//! What goes on is said once, however long it does. More of this is with what goes on: a full disk, an ensemble that is
+//! away, an ACL.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+
+/// How long each goes on here.
+const WHILE: Duration = Duration::from_secs(3);
+
+/// A daemon with one watch that has run.
+struct Rig {
+    client: Client,
+    runs: Journal,
+    daemon: Daemon,
+    _folder: Folder,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let zookeeper = shared_chroot("quiet");
+        let client = Client::connect(&zookeeper);
+        client.create("/value", "0");
+        let runs = Journal::new(&folder, "runs");
+        let daemon = Daemon::builder(&folder, &zookeeper)
+            .watch("value.toml", WatchFile::watch("/value", &runs.append("$(cat)")))
+            .start();
+        runs.expect(&["0"]);
+        Self { client, runs, daemon, _folder: folder }
+    }
+
+    #[track_caller]
+    fn said(&self, text: &str, times: usize) {
+        let log = self.daemon.log();
+        assert_eq!(log.matches(text).count(), times, "{text:?} in {log}");
+    }
+}
+
+#[test]
+fn p8_minders_that_end_again_and_again_are_said_twice_and_the_last_one_runs_what_waits() {
+    let mut rig = Rig::new();
+    let (mut killed, since) = (0, Instant::now());
+    // Until more were killed than are told of.
+    eventually(DEADLINE, "minders to be killed", || {
+        for minder in rig.daemon.minders() {
+            minder.signal(Signal::SIGKILL);
+            killed += 1;
+        }
+        if since.elapsed() > WHILE && killed > 3 { Ok(()) } else { Err(killed) }
+    });
+    rig.client.set("/value", "1");
+    rig.runs.expect(&["0", "1"]);
+    // The first may have been one that had lasted.
+    rig.daemon.wait_for_log("the minder has ended again");
+    rig.said("the minder has ended again", 1);
+    let log = rig.daemon.log();
+    assert!(log.matches("the minder has ended").count() <= 2, "{log}");
+    assert_eq!(rig.daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn p8_a_minder_that_cannot_be_started_is_said_once_and_is_started_when_it_can_be() {
+    let mut rig = Rig::new();
+    let (here, away) = (rig.daemon.run_dir().join("minder"), rig.daemon.run_dir().join("moved"));
+    let minder = rig.daemon.minder();
+    fs::rename(&here, &away).expect("a folder to be moved");
+    minder.signal(Signal::SIGKILL);
+    rig.daemon.wait_for_log("; trying again");
+    rig.client.set("/value", "1");
+    let since = Instant::now();
+    eventually(DEADLINE, "more tries", || since.elapsed() > WHILE);
+    rig.said("; trying again", 1);
+    fs::rename(&away, &here).expect("a folder to be moved back");
+    rig.runs.expect(&["0", "1"]);
+    rig.said("; trying again", 1);
+    assert_eq!(rig.daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn p4_a_broken_file_is_said_once_however_often_it_is_looked_at() {
+    let mut rig = Rig::new();
+    rig.daemon.write_watch("broken.toml", "[[watch]]\nznode = \"/value\"\n");
+    rig.daemon.wait_for_log("broken.toml:");
+    for times in 1..4 {
+        rig.daemon.signal(Signal::SIGHUP);
+        eventually(DEADLINE, "another look", || rig.daemon.log().matches("reloaded").count() == times);
+    }
+    rig.said("broken.toml:", 1);
+    assert_eq!(rig.daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn a_run_has_a_line_for_its_start_one_for_its_end_and_one_for_each_that_it_prints() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("lines");
+    let zxid = Client::connect(&zookeeper).create("/value", "0").mzxid;
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .watch("value.toml", WatchFile::watch("/value", "echo one; echo two; exit 3"))
+        .start();
+    daemon.wait_for_log("run failed");
+    assert_eq!(daemon.stop().code(), Some(0));
+    let log = daemon.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.split_once(" value[")?.1.split_once(']'))
+        .map(|(_, line)| line)
+        .collect();
+    let [started, one, two, failed] = lines[..] else { panic!("{log}") };
+    assert!(started.starts_with(": run started pid="), "{started}");
+    assert_eq!([one, two], ["| one", "| two"]);
+    assert!(failed.starts_with(": run failed outcome=exited(3) lasted="), "{failed}");
+    for line in [started, failed] {
+        assert!(line.ends_with(&format!(" zxid={zxid:#x} attempt=1")), "{line}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Who may use the control socket, and what it takes from those who abuse it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::thread;
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::{Gid, Uid};
+
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, install, shared_chroot, twitcher,
+};
+
+/// A group that nobody is in, and users whom nobody knows.
+const GROUP: u32 = 3_999_001;
+const OTHER_GROUP: u32 = 3_999_002;
+const USER: u32 = 3_999_003;
+
+#[test]
+fn members_of_the_group_may_use_the_socket_and_others_may_not_also_where_its_mode_was_loosened() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("socket-group");
+    let is_root = Uid::effective().is_root();
+    // Only root can give the socket to any group.
+    let group = if is_root { GROUP } else { Gid::effective().as_raw() };
+    let daemon =
+        Daemon::builder(&folder, &zookeeper).settings(&format!("[control]\ngroup = {group}\n")).start();
+    daemon.wait_for_log("ready: ");
+    let socket = daemon.run_dir().join("control.sock");
+    let found = fs::metadata(&socket).expect("the socket");
+    assert_eq!((found.mode() & 0o777, found.uid(), found.gid()), (0o660, Uid::effective().as_raw(), group));
+    assert!(
+        twitcher().arg("status").arg("--run-dir").arg(daemon.run_dir()).status().expect("status").success()
+    );
+    if !is_root {
+        return;
+    }
+    let program = folder.join("twitcher");
+    install(&program);
+    let ask = |gid: u32, groups: &str| -> Output {
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--reuid={USER}"))
+            .arg(format!("--regid={gid}"))
+            .arg(format!("--groups={groups}"));
+        command.arg(&program).args(["pause", "no-such", "--run-dir"]).arg(daemon.run_dir());
+        command.output().expect("setpriv")
+    };
+    let (group, other) = (GROUP.to_string(), OTHER_GROUP.to_string());
+    let member = "twitcher: there is no watch named 'no-such'\n";
+    let stranger = format!("twitcher: the socket {} is not yours to use\n", socket.display());
+    for (gid, groups) in [(GROUP, &other), (OTHER_GROUP, &group), (OTHER_GROUP, &format!("{other},{group}"))]
+    {
+        assert_eq!(String::from_utf8_lossy(&ask(gid, groups).stderr), member, "{gid} {groups}");
+    }
+    let refused = ask(OTHER_GROUP, &other);
+    assert!(String::from_utf8_lossy(&refused.stderr).starts_with(&stranger), "{refused:?}");
+    // Who gets past the mode is looked at once more.
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("another mode");
+    assert_eq!(String::from_utf8_lossy(&ask(OTHER_GROUP, &group).stderr), member);
+    let refused = ask(OTHER_GROUP, &other);
+    assert!(!refused.status.success() && !String::from_utf8_lossy(&refused.stderr).contains("no watch"));
+}
+
+#[test]
+fn a_group_that_there_is_not_is_told_at_start() {
+    let folder = Folder::new();
+    let settings = folder.join("settings.toml");
+    fs::write(&settings, "[control]\ngroup = \"no-such-group\"\n").expect("settings");
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).expect("settings");
+    let mut command = twitcher();
+    command.args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1", "--config"]).arg(&settings);
+    for (option, name) in [("--run-dir", "run"), ("--state-dir", "state"), ("--config-path", "watches")] {
+        command.arg(option).arg(folder.join(name));
+    }
+    let output = command.output().expect("twitcher");
+    assert_eq!(output.status.code(), Some(3));
+    let expected = format!(
+        "{}: error: [control] group: no such group 'no-such-group'\n\
+         help: make it, as with groupadd --system, or name another\n",
+        settings.display()
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    assert!(!folder.join("run").exists());
+}
+
+/// The status of an answer, read to its end; 0 where there was none.
+fn status_of(mut stream: UnixStream) -> u16 {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer);
+    text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_waiting() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("socket-crowd");
+    let client = Client::connect(&zookeeper);
+    client.create("/a", "1");
+    let journal = Journal::new(&folder, "journal");
+    let watch = WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"");
+    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    journal.expect(&["1"]);
+    let socket = daemon.run_dir().join("control.sock");
+    let connect = || UnixStream::connect(&socket).expect("a connection");
+
+    // As many as this process may have open, beside what other tests have.
+    let (open, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let crowd: Vec<UnixStream> = (0..(open / 2).min(1_000)).map(|_| connect()).collect();
+    // Bodies and heads that never end, from clients that do not stop for an answer.
+    let endless: Vec<_> = [
+        ("POST /v1/reload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", "1\r\nx\r\n", 413),
+        ("GET /v1/status HTTP/1.1\r\nhost: x\r\n", "x-flood: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", 431),
+        (
+            "GET /v1/status HTTP/1.1\r\nhost: x\r\nx-flood: ",
+            "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+            431,
+        ),
+    ]
+    .map(|(head, more, status)| {
+        let mut stream = connect();
+        thread::spawn(move || {
+            let _ = stream.write_all(head.as_bytes());
+            // So much that it does not fit anywhere unread.
+            for _ in 0..200_000 {
+                if stream.write_all(more.as_bytes()).is_err() {
+                    break;
+                }
+            }
+            (status_of(stream), status)
+        })
+    })
+    .into();
+    for number in 2..=10 {
+        client.set("/a", number.to_string());
+        journal.wait_for(number);
+    }
+    // Each has its turn once those before it were let go.
+    let mut stream = connect();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
+    assert_eq!(status_of(stream), 200);
+    drop(crowd);
+    for client in endless {
+        let (status, expected) = client.join().expect("a client");
+        // It may have been writing when it was answered and let go, and then there is nothing to be read.
+        assert!([0, expected].contains(&status), "{status} and not {expected}");
+    }
+    assert!(daemon.is_running());
+    eventually(DEADLINE, "descriptors to be given back", || {
+        let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("descriptors").count();
+        if open < 100 { Ok(()) } else { Err(open) }
+    });
+}
+
+#[test]
+fn a_socket_that_is_listened_at_is_left_to_its_daemon() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("socket-live");
+    let daemon = Daemon::builder(&folder, &zookeeper).start();
+    daemon.wait_for_log("ready: ");
+    let socket = daemon.run_dir().join("control.sock");
+    let before = fs::metadata(&socket).expect("the socket").ino();
+    let second = twitcher()
+        .args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1", "--run-dir"])
+        .arg(daemon.run_dir())
+        .arg("--state-dir")
+        .arg(folder.join("other"))
+        .output()
+        .expect("twitcher");
+    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(fs::metadata(&socket).expect("the socket").ino(), before);
+    let mut stream = UnixStream::connect(&socket).expect("a connection");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
+    assert_eq!(status_of(stream), 200);
+}
