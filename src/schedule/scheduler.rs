@@ -414,13 +414,13 @@ impl Scheduler {
         // Whoever asked may have gone, which changes nothing.
         match ask {
             Ask::Watches(reply) => {
-                let stand = |(name, entry): (&WatchName, &Box<Entry>)| Stand {
+                let stand = |name: &WatchName, entry: &Entry| Stand {
                     name: name.clone(),
                     spec: entry.spec.clone(),
                     standing: entry.watch.standing(now),
                     updates: entry.updates,
                 };
-                let _ = reply.send(self.watches.iter().map(stand).collect());
+                let _ = reply.send(self.watches.iter().map(|(name, entry)| stand(name, entry)).collect());
             }
             Ask::Tally(reply) => drop(reply.send(self.tally)),
             Ask::Pause(name, by, reply) => {
