@@ -13,8 +13,8 @@ help:
 	@echo 'make lint       formatting and lints'
 	@echo 'make deny       licences and sources of what is depended on'
 	@echo 'make build      the program, optimised, as target/release/twitcher'
-	@echo 'make deb        a Debian package, in target/debian'
-	@echo 'make rpm        an RPM package, in target/generate-rpm'
+	@echo 'make deb        a Debian package, in target/packages'
+	@echo 'make rpm        an RPM package, in target/packages'
 	@echo 'make bench      what twitcher costs, beside what one would take instead: a table'
 	@echo 'make bench-limits  what must not become slower: fails if it has'
 	@echo 'make deps       installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
@@ -34,7 +34,7 @@ faults: deps
 # The second package is the first with another revision, to upgrade to.
 test-boot: deb
 	@.ci/dependencies boot
-	cargo deb --no-build --deb-revision 2 --output target/debian/
+	cargo deb --no-build --deb-revision 2 --output target/packages/
 	cargo test --locked --test boot
 
 lint: deps
@@ -54,11 +54,13 @@ pages: deps
 
 deb: build pages
 	@.ci/dependencies deb
-	cargo deb --no-build --deb-revision 1 --output target/debian/
+	mkdir -p target/packages
+	cargo deb --no-build --deb-revision 1 --output target/packages/
 
 rpm: build pages
 	@.ci/dependencies rpm
-	cargo generate-rpm --output target/generate-rpm/
+	mkdir -p target/packages
+	cargo generate-rpm --output target/packages/
 
 # What it is compared with is left out where it is not installed, and the table says so.
 bench: deps

@@ -1,6 +1,8 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
 mod lock;
+mod notifier;
+mod pid_file;
 mod run_dir;
 mod state_dir;
 mod systemd;
@@ -15,7 +17,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nix::sys::signal::SigSet;
 use nix::unistd::Gid;
-use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -23,9 +24,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::notifier::{Notification, Notifier};
+pub use self::pid_file::PidFile;
 pub use self::run_dir::RunDir;
 pub use self::state_dir::StateDir;
-use self::systemd::{keep_current, reload_when_asked, tell_systemd};
+use self::systemd::{keep_current, reload_when_asked};
 use self::telling::{Problems, tell_connection, tell_news};
 use self::watchdog::Watchdog;
 use crate::config::loader;
@@ -202,10 +205,11 @@ pub async fn run(
     let control = control::server::start(&daemon.run_dir, group, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
     let (ready_in, ready) = watch::channel(false);
+    let (systemd, untold) = Notifier::start();
     let servers = settings.zookeeper.servers.clone();
-    parts.add_passing(keep_current(servers, readings, ready_in, stop.clone()));
+    parts.add_passing(keep_current(systemd.clone(), servers, readings, ready_in, stop.clone()));
     let rescan = Arc::new(Notify::new());
-    parts.add_passing(reload_when_asked(Arc::clone(&rescan), requests, ready, stop.clone()));
+    parts.add_passing(reload_when_asked(systemd.clone(), Arc::clone(&rescan), requests, ready, stop.clone()));
 
     loop {
         tokio::select! {
@@ -220,7 +224,7 @@ pub async fn run(
                 }
             },
             is_alive = watchdog.turn() => if is_alive {
-                tell_systemd(&[NotifyState::Watchdog]);
+                systemd.tell(Notification::Alive).await;
             },
             Some(ended) = parts.ended() => {
                 stop.cancel();
@@ -228,7 +232,7 @@ pub async fn run(
             }
         }
     }
-    tell_systemd(&[NotifyState::Stopping]);
+    systemd.tell(Notification::Stopping).await;
     stop.cancel();
     loop {
         tokio::select! {
@@ -238,13 +242,15 @@ pub async fn run(
                 break;
             }
             // How long a stop may take is another limit's to say: that of the runs that are waited for.
-            _ = watchdog.turn() => tell_systemd(&[NotifyState::Watchdog]),
+            _ = watchdog.turn() => systemd.tell(Notification::Alive).await,
         }
     }
     for server in control.ok().into_iter().chain(metrics) {
         // It has been told to stop, and waits for nobody.
         let _ = server.join();
     }
+    drop(systemd);
+    untold.told().await;
     info!("stopped");
     Ok(())
 }

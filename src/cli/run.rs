@@ -1,27 +1,24 @@
 //! `twitcher run`: the daemon, in the foreground or detached.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, getgroups};
 
 use crate::cli::EXIT_CONFIGURATION;
 use crate::config::problem::Problem;
 use crate::config::settings::{DEFAULT_FILE, LogTarget, Overrides, Settings};
 use crate::config::spec::GroupRef;
-use crate::daemon::{self, RunDir, StateDir};
+use crate::daemon::{self, PidFile, RunDir, StateDir};
 use crate::record;
 use crate::run::identity;
 
 /// Run the daemon
 ///
 /// Watches what the watch files say and runs their commands, until SIGTERM or SIGINT. SIGHUP reads the
-/// watch files again at once. Runs that go on when the daemon stops are taken over by its next start,
-/// unless the settings say stop_children.
+/// watch files again at once, and opens a log file again. Runs that go on when the daemon stops are taken
+/// over by its next start, unless the settings say stop_children.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -58,7 +55,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub logfile: Option<PathBuf>,
 
-    /// Write the process id to this file and keep it locked
+    /// Write the process id to this file, which no other daemon can have then
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
 
@@ -92,7 +89,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     // Relative paths are absolute by now; a pid file is made before this process can be somewhere else.
-    let mut pidfile = args.pidfile.as_deref().map(lock_pidfile).transpose()?;
+    let mut pidfile = args.pidfile.as_deref().map(PidFile::take).transpose()?;
     // Before it detaches, so that whoever starts it learns that it cannot.
     let group = match settings.control.group.as_ref().map(control_group).transpose() {
         Ok(group) => group,
@@ -107,10 +104,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     if args.daemonize {
         nix::unistd::daemon(true, false).context("cannot detach")?;
     }
-    if let Some((file, _)) = &mut pidfile {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(**file, "{}", std::process::id())?;
+    if let Some(pidfile) = &mut pidfile {
+        pidfile.write()?;
     }
     let logging = record::log::set_up(&settings.log)?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
@@ -118,8 +113,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let ran = runtime.block_on(daemon::run(settings, held, group, &logging));
     // Whoever is still being looked up in a directory that does not answer is not waited for.
     runtime.shutdown_background();
-    if let Some((_, path)) = &pidfile {
-        let _ = std::fs::remove_file(path);
+    if let Some(pidfile) = pidfile {
+        pidfile.remove();
     }
     if let Err(error) = ran {
         // Who started it sees it on stderr; who looks for it later, in the log.
@@ -164,19 +159,5 @@ fn overrides(args: &RunArgs) -> Overrides {
         hostname: None,
         log_target,
         log_level: level,
-    }
-}
-
-/// Holds the pid file as long as the lock is: `daemon(7)`'s way of telling a live one from a stale one.
-fn lock_pidfile(path: &Path) -> anyhow::Result<(Flock<File>, PathBuf)> {
-    let path = std::path::absolute(path)?;
-    let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = open.with_context(|| format!("cannot open the pid file {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok((lock, path)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            bail!("the pid file {} is locked by a daemon that runs", path.display())
-        }
-        Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock the pid file {}", path.display())),
     }
 }

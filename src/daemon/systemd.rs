@@ -8,8 +8,9 @@ use sd_notify::NotifyState;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::info;
 
+use super::notifier::{Notification, Notifier};
 use crate::config::loader::ReloadRequest;
 use crate::watch::connection::Connection;
 use crate::watch::hub::Readings;
@@ -21,15 +22,9 @@ const READY_AT_THE_LATEST: Duration = Duration::from_secs(10);
 /// The status is told no more often than this: ten thousand znodes that are looked at are not as many messages.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells systemd something, if it is there. That it takes nothing is nobody's business but its own.
-pub fn tell_systemd(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
-        debug!("cannot notify systemd: {error}");
-    }
-}
-
 /// Tells when the daemon is ready, which `ready` is told too, and from then on how things stand, until `stop`.
 pub async fn keep_current(
+    systemd: Notifier,
     servers: String,
     mut readings: Readings,
     ready: watch::Sender<bool>,
@@ -51,10 +46,10 @@ pub async fn keep_current(
             info!("ready: {status}");
         }
         if becomes_ready {
-            tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+            systemd.tell(Notification::ReadyAnd(status.clone())).await;
             ready.send_replace(true);
         } else if status != told && now >= tell_at {
-            tell_systemd(&[NotifyState::Status(&status)]);
+            systemd.tell(Notification::Status(status.clone())).await;
         }
         if becomes_ready || now >= tell_at {
             if status != told {
@@ -97,6 +92,7 @@ fn status(servers: &str, connection: Connection, looked: Looked, trouble: Option
 /// Has the config folder looked at each time that it is asked for, and tells so where the daemon is `ready`: who is
 /// starting does not reload. Several times in quick succession may be one.
 pub async fn reload_when_asked(
+    systemd: Notifier,
     asked: Arc<Notify>,
     requests: mpsc::Sender<ReloadRequest>,
     ready: watch::Receiver<bool>,
@@ -106,8 +102,8 @@ pub async fn reload_when_asked(
         loop {
             asked.notified().await;
             let is_ready = *ready.borrow();
-            if is_ready && let Ok(now) = NotifyState::monotonic_usec_now() {
-                tell_systemd(&[NotifyState::Reloading, now]);
+            if is_ready && let Ok(NotifyState::MonotonicUsec(now)) = NotifyState::monotonic_usec_now() {
+                systemd.tell(Notification::Reloading(now)).await;
             }
             let (reply, answer) = oneshot::channel();
             if requests.send(ReloadRequest { reply }).await.is_ok()
@@ -124,7 +120,7 @@ pub async fn reload_when_asked(
                 );
             }
             if is_ready {
-                tell_systemd(&[NotifyState::Ready]);
+                systemd.tell(Notification::Ready).await;
             }
         }
     };

@@ -16,6 +16,7 @@ use crate::record::run_log::log;
 use crate::record::run_record::timestamp;
 use crate::record::runs::{Left, Runs};
 use crate::run::happening::Happening;
+use crate::run::protocol::About;
 use crate::schedule::order::RunId;
 use crate::watch::update::Beat;
 
@@ -102,13 +103,13 @@ impl Journal {
         match happening {
             Happening::Started { run, about, pid, after } => {
                 self.metrics.begin(about.attempt, after);
-                self.ledger.begin(&about.watch, &about.znode, &about.version);
+                self.begin(run, &about);
                 if let Some(run) = self.runs.begin(run, &about, Some(pid), Some(timestamp(now))) {
                     self.events.tell(What::RunStarted { run }, now);
                 }
             }
             Happening::Adopted { run, about, pid } => {
-                self.ledger.begin(&about.watch, &about.znode, &about.version);
+                self.begin(run, &about);
                 if let Some(run) = self.runs.begin(run, &about, pid, None) {
                     self.events.tell(What::RunAdopted { run }, now);
                 }
@@ -138,6 +139,12 @@ impl Journal {
                 }
             }
             Happening::Beat(beat) => drop(self.beats.send_replace(beat)),
+        }
+    }
+
+    fn begin(&mut self, run: RunId, about: &About) {
+        if let Ok(watch) = about.watch.as_str().try_into() {
+            self.ledger.begin(run, &watch, about.given());
         }
     }
 

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use crate::config::spec::WatchName;
 use crate::run::folder;
 use crate::schedule::order::{Applied, RunId};
-use crate::watch::update::Version;
+use crate::schedule::progress::Progress;
 
 /// The number of the format. A file with a greater one is a later release's and is set aside.
 const FORMAT: u32 = 1;
@@ -82,6 +82,8 @@ enum Unusable {
 pub struct Ledger {
     path: PathBuf,
     contents: Contents,
+    /// Of those watches that have begun runs under this daemon.
+    progress: HashMap<WatchName, Progress>,
 }
 
 impl Ledger {
@@ -101,7 +103,7 @@ impl Ledger {
                 Contents::new()
             }
         };
-        Self { path, contents }
+        Self { path, contents, progress: HashMap::new() }
     }
 
     /// What each watch last applied.
@@ -113,14 +115,27 @@ impl Ledger {
             .collect()
     }
 
-    fn note(&mut self, line: Line) {
+    fn note(&mut self, run: RunId, line: Line) {
+        let progress = self.progress(&line.watch);
+        progress.end_well(run, line.applied);
+        let Some(applied) = progress.applied().cloned() else { return };
         // A clock that is off by ages is no reason to keep nothing.
         let at = Timestamp::try_from(line.at).unwrap_or(Timestamp::UNIX_EPOCH);
-        self.contents.watches.insert(line.watch.to_string(), Entry { applied: line.applied, at });
+        self.contents.watches.insert(line.watch.to_string(), Entry { applied, at });
     }
 
-    fn begin(&mut self, watch: &str, znode: &str, begun: &Version) -> bool {
-        self.contents.watches.get_mut(watch).is_some_and(|entry| entry.applied.begin(znode, begun))
+    /// Returns whether what is to be written has changed.
+    fn begin(&mut self, run: RunId, watch: &WatchName, given: Applied) -> bool {
+        let progress = self.progress(watch);
+        let known = if progress.begin(run, given) { progress.applied().cloned() } else { None };
+        let entry = self.contents.watches.get_mut(watch.as_str());
+        entry.zip(known).map(|(entry, known)| entry.applied = known).is_some()
+    }
+
+    fn progress(&mut self, watch: &WatchName) -> &mut Progress {
+        let written = self.contents.watches.get(watch.as_str());
+        let progress = || Progress::new(written.map(|entry| entry.applied.clone()));
+        self.progress.entry(watch.clone()).or_insert_with(progress)
     }
 
     fn text(&self) -> io::Result<Vec<u8>> {
@@ -152,15 +167,15 @@ impl Writer {
 
     /// Takes note of a run that ended well.
     pub fn note(&mut self, run: RunId, line: Line) {
-        self.ledger.note(line);
+        self.ledger.note(run, line);
         self.unwritten.push(run);
         self.due.get_or_insert_with(|| Instant::now() + COLLECT);
     }
 
     /// Takes note of a run that is begun. Nobody waits for that to be written: only where the machine stops in
     /// the same moment is it forgotten together with the run.
-    pub fn begin(&mut self, watch: &str, znode: &str, begun: &Version) {
-        if self.ledger.begin(watch, znode, begun) {
+    pub fn begin(&mut self, run: RunId, watch: &WatchName, given: Applied) {
+        if self.ledger.begin(run, watch, given) {
             self.due.get_or_insert_with(|| Instant::now() + COLLECT);
         }
     }
@@ -309,7 +324,8 @@ mod tests {
         assert!(!children(5, "x\n").is_update_to(&known()));
         assert!(children(5, "y\n").is_update_to(&known()));
         let mut writer = Writer::new(Ledger::open(folder.path()));
-        writer.begin("a", "/a", &children(4, "y\n"));
+        let given = Applied { znode: "/a".into(), version: children(4, "y\n") };
+        writer.begin(RunId::from_u64(1), &"a".try_into().unwrap(), given);
         let written = tokio::time::timeout(Duration::from_secs(30), writer.written()).await;
         assert!(written.unwrap().is_empty());
         assert!(children(5, "x\n").is_update_to(&known()));

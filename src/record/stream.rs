@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Stderr, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tracing::{Level, error, info};
@@ -43,8 +44,9 @@ impl Stream {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // Always to the end, so that who empties the file in place does not get a hole in it.
-    OpenOptions::new().create(true).append(true).open(path)
+    // Always to the end, so that who empties the file in place does not get a hole in it. What commands print is
+    // nothing for everybody; whoever shall read it makes the file, or changes its mode.
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 impl Target for Stream {
@@ -115,6 +117,9 @@ pub(super) fn missing(lines: u64) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -128,6 +133,18 @@ mod tests {
         stream.reopen();
         stream.write(Level::INFO, b"two\n").unwrap();
         assert_eq!(std::fs::read_to_string(folder.path().join("moved/file")).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn others_cannot_read_a_file_that_is_made_here_and_one_that_is_there_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (made, there) = (folder.path().join("made"), folder.path().join("there"));
+        std::fs::write(&there, "").unwrap();
+        std::fs::set_permissions(&there, Permissions::from_mode(0o604)).unwrap();
+        let _streams = [&made, &there].map(|path| Stream::file(path.clone(), LogFormat::Text).unwrap());
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&made) & !0o040, 0o600, "{:o}", mode(&made));
+        assert_eq!(mode(&there), 0o604);
     }
 
     #[test]

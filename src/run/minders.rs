@@ -25,7 +25,7 @@ use crate::run::protocol::{
 };
 use crate::run::restarts::{News, Restarts};
 use crate::run::start::Run;
-use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId};
+use crate::schedule::order::{Adopted, Ended, Order, Outcome, RunId};
 use crate::watch::update::Update;
 
 /// How long a stop waits for the record of the last runs, should the disk be slow.
@@ -169,7 +169,7 @@ impl Minders {
         minders.adopt().await?;
         let watch = |about: &About| WatchName::try_from(about.watch.as_str()).ok();
         let adopted = minders.runs.iter().filter_map(|(&run, known)| {
-            Some(Adopted { run, watch: watch(&known.about)?, given: given(&known.about) })
+            Some(Adopted { run, watch: watch(&known.about)?, given: known.about.given() })
         });
         let adopted = adopted.collect();
         Ok((minders, adopted))
@@ -389,7 +389,7 @@ impl Minders {
         if let Err(why) = sent {
             self.runs.remove(&run);
             let (outcome, lasted) = (Outcome::SpawnFailed(why), Duration::ZERO);
-            let given = given(&about);
+            let given = about.given();
             let end = Ended { run, watch, given, outcome, usage: None, lasted };
             tell_end(end, about, Traces::default(), outlets).await;
         }
@@ -459,7 +459,7 @@ impl Minders {
             Ending::Lost => Outcome::Lost,
         };
         let lasted = Duration::from_micros(end.lasted_us);
-        let given = given(&end.about);
+        let given = end.about.given();
         let started = UNIX_EPOCH.checked_add(Duration::from_millis(end.started_ms));
         let traces = Traces { pid: end.pid, started, output };
         let ended = Ended { run: end.run, watch, given, outcome, usage: end.usage, lasted };
@@ -544,7 +544,7 @@ impl Minders {
                 }
                 None => {
                     let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
-                    let (given, outcome, lasted) = (given(&known.about), Outcome::Lost, Duration::ZERO);
+                    let (given, outcome, lasted) = (known.about.given(), Outcome::Lost, Duration::ZERO);
                     let end = Ended { run, watch, given, outcome, usage: None, lasted };
                     let traces = Traces { pid: known.pid, ..Traces::default() };
                     tell_end(end, known.about, traces, outlets).await;
@@ -573,10 +573,6 @@ fn turn(heard: &Heard) -> (u8, Option<RunId>) {
         Heard::Report(..) => (0, None),
         Heard::Gone(_) => (2, None),
     }
-}
-
-fn given(about: &About) -> Applied {
-    Applied { znode: about.znode.clone(), version: about.version }
 }
 
 /// What is left of a run that is of no account to who decides.

@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use crate::schedule::order::{RunId, Usage};
+use crate::schedule::order::{Applied, RunId, Usage};
 use crate::watch::update::{Event, Version};
 
 /// The number of this protocol.
@@ -174,6 +174,14 @@ pub struct About {
     pub version: Version,
     /// Which attempt it is, from 1.
     pub attempt: u32,
+}
+
+impl About {
+    /// The znode and the state that it was given.
+    #[must_use]
+    pub fn given(&self) -> Applied {
+        Applied { znode: self.znode.clone(), version: self.version }
+    }
 }
 
 /// A user, a group and supplementary groups, by number. None is added to them.

@@ -8,5 +8,6 @@ pub mod ask;
 pub mod order;
 pub mod pace;
 pub mod places;
+pub mod progress;
 pub mod scheduler;
 pub mod step;

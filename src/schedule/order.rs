@@ -136,11 +136,11 @@ impl Applied {
         self.znode == spec.znode.as_str() && self.version.is_of(spec.watch_type)
     }
 
-    /// Takes note of a run that is begun with another state, and says whether that changes anything.
-    pub fn begin(&mut self, znode: &str, begun: &Version) -> bool {
-        let once_begun = if self.znode == znode { self.version.once_begun(begun) } else { None };
-        self.version = once_begun.unwrap_or(self.version);
-        once_begun.is_some()
+    /// What is to be known of it once a run is begun with `begun`; `None`: what was known.
+    #[must_use]
+    pub fn once_begun(&self, begun: &Self) -> Option<Self> {
+        let version = if self.znode == begun.znode { self.version.once_begun(&begun.version) } else { None };
+        Some(Self { znode: self.znode.clone(), version: version? })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::spec::{WatchName, WatchSpec};
 use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Tally};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
 use crate::schedule::places::Places;
+use crate::schedule::progress::Progress;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
 use crate::watch::update::{Event, FireId, Notice, Unfit, Update};
 
@@ -29,7 +30,7 @@ pub struct Scheduler {
     watches: HashMap<WatchName, Box<Entry>>,
     /// What each watch last applied, as the ledger has it or is about to: also of those that are not defined,
     /// or not yet.
-    applied: HashMap<WatchName, Applied>,
+    progress: HashMap<WatchName, Progress>,
     places: Places,
     timers: BTreeSet<(Instant, WatchName)>,
     ids: RunIds,
@@ -140,7 +141,9 @@ impl Scheduler {
     /// A scheduler for the host of this name, with `max_running` places.
     #[must_use]
     pub fn new(host: String, max_running: usize, heritage: Heritage) -> Self {
-        let Heritage { mut runs, mut applied } = heritage;
+        let Heritage { mut runs, applied } = heritage;
+        let applied = applied.into_iter().map(|(watch, applied)| (watch, Progress::new(Some(applied))));
+        let mut progress: HashMap<WatchName, Progress> = applied.collect();
         // Of several runs of a watch, what the last was given is what it knows.
         runs.sort_by_key(|left| left.run);
         let mut watches: HashMap<WatchName, Box<Entry>> = HashMap::new();
@@ -150,14 +153,12 @@ impl Scheduler {
             entry.given = Some(left.given.clone());
         }
         for left in &runs {
-            if let Some(applied) = applied.get_mut(&left.watch) {
-                applied.begin(&left.given.znode, &left.given.version);
-            }
+            progress.entry(left.watch.clone()).or_default().begin(left.run, left.given.clone());
         }
         Self {
             host,
             watches,
-            applied,
+            progress,
             places: Places::new(max_running, runs.len()),
             timers: BTreeSet::new(),
             ids: RunIds::after(runs.iter().map(|left| left.run)),
@@ -181,7 +182,8 @@ impl Scheduler {
         }
     }
 
-    /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay.
+    /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay, nor is
+    /// what waits for its time.
     ///
     /// It never waits for its orders to be taken while it could hear of an exit, so that it and the taker
     /// of its orders cannot wait for each other.
@@ -195,7 +197,8 @@ impl Scheduler {
         let (mut noticing, mut ending) = (true, true);
         loop {
             let timer = self.timers.first().map(|(at, _)| tokio::time::Instant::from_std(*at));
-            if !noticing && !ending && timer.is_none() && self.orders.is_empty() {
+            // What waits for its time is for the next daemon to see.
+            if !noticing && !ending && self.orders.is_empty() {
                 return;
             }
             let has_room = self.orders.len() < ORDERS_AHEAD;
@@ -226,7 +229,7 @@ impl Scheduler {
     fn hear_end(&mut self, end: &Ended, now: Instant) {
         self.places.give_back();
         if end.outcome.is_success() {
-            self.applied.insert(end.watch.clone(), end.given.clone());
+            self.progress.entry(end.watch.clone()).or_default().end_well(end.run, end.given.clone());
         }
         let Some(entry) = self.watches.get_mut(&end.watch) else { return };
         let given = &end.given;
@@ -313,7 +316,7 @@ impl Scheduler {
         // not say of which it was.
         let is_of_type = entry.spec.as_ref().is_none_or(|old| old.watch_type == spec.watch_type);
         let of_same = |state: &Applied| (is_of_type && state.is_of(&spec)).then_some(state.version);
-        let applied = self.applied.get(&name).and_then(of_same);
+        let applied = self.progress.get(&name).and_then(Progress::applied).and_then(of_same);
         let given = entry.given.take().as_ref().and_then(of_same);
         let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
         entry.spec = Some(spec);
@@ -506,9 +509,8 @@ impl Scheduler {
                     // Who asked may have gone, or have heard of an attempt before.
                     let _ = waiting.started.take().map(|started| started.send(run));
                 });
-                if let Some(applied) = self.applied.get_mut(&name) {
-                    applied.begin(spec.znode.as_str(), &update.version);
-                }
+                let given = Applied { znode: spec.znode.to_string(), version: update.version };
+                self.progress.entry(name.clone()).or_default().begin(run, given);
                 self.orders.push_back(Order::Start { run, spec, update, seen, attempt });
             }
             self.follow_up(&name, now);

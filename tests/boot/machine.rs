@@ -133,7 +133,7 @@ impl Machine {
     pub fn paths(&self) -> BTreeSet<String> {
         let found =
             Command::new("find").arg(self.root()).args(["-xdev", "-printf", "/%P\n"]).output().expect("find");
-        let is_restless = |path: &str| RESTLESS.iter().any(|restless| path.starts_with(restless));
+        let is_restless = |path: &str| RESTLESS.iter().any(|restless| Path::new(path).starts_with(restless));
         String::from_utf8_lossy(&found.stdout)
             .lines()
             .filter(|path| !is_restless(path))

@@ -66,7 +66,7 @@ fn main() {
 /// The two releases of the package, the second to upgrade to.
 fn packages() -> [PathBuf; 2] {
     ["1", "2"].map(|revision| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/debian");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/packages");
         let end = format!("-{revision}_");
         let files = fs::read_dir(&folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
         let name = format!("twitcher_{}{end}", env!("CARGO_PKG_VERSION"));
@@ -215,17 +215,14 @@ impl Site {
         assert!(daemons.is_empty(), "{daemons:?}");
         self.gate.let_through(1);
         self.expect_run(runs, "stop");
-        eventually(DEADLINE, "nothing of it that still runs", || {
-            let left = self.machine.processes("twitcher");
-            if left.is_empty() { Ok(()) } else { Err(left) }
-        });
+        self.wait_for_the_end_of_all_of_it();
     }
 
     fn removes_and_purges(&self, before: &BTreeSet<String>) {
         say("removed, it is stopped; purged, nothing of it is left");
         self.machine.order(&["systemctl", "start", "twitcher"]);
         self.machine.order(&["dpkg", "--remove", "twitcher"]);
-        assert_ne!(self.machine.ask(&["systemctl", "is-active", "twitcher"]), "active");
+        self.wait_for_the_end_of_all_of_it();
         assert!(self.machine.path("/etc/twitcher/twitcher.toml").exists(), "settings go with a removal");
         fs::remove_file(self.machine.path("/etc/twitcher.d/web.toml")).expect("a watch file to go");
         self.machine.order(&["dpkg", "--purge", "twitcher"]);
@@ -233,6 +230,13 @@ impl Site {
         let left: Vec<&String> = after.difference(before).collect();
         assert!(left.is_empty(), "{left:#?}");
         assert_eq!(self.machine.ask(&["ls", "/run/twitcher"]), "");
+    }
+
+    fn wait_for_the_end_of_all_of_it(&self) {
+        eventually(DEADLINE, "nothing of it that still runs", || {
+            let left = self.machine.processes("twitcher");
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
     }
 
     /// Waits for the end of the one run that there is, which was given this.

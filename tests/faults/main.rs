@@ -22,6 +22,7 @@ mod chance;
 mod child;
 mod hand;
 mod host;
+mod kept;
 mod plan;
 mod runs;
 mod truth;
@@ -41,6 +42,7 @@ use hand::Hand;
 use harness::zookeeper::eventually::within;
 use harness::{DEADLINE, Server, eventually};
 use host::Host;
+use kept::Kept;
 use plan::{Kind, Watch, watches, znodes};
 use truth::Truth;
 use writer::Writer;
@@ -144,11 +146,21 @@ fn run() {
         eventually(DEADLINE, "the minders to end", || host.daemon.minders().is_empty());
         host.runs.read();
     }
+    for (znode, line) in Kept::read(&servers).taken_back(&hosts, &watches) {
+        println!("{znode}: {line}");
+        disputed.insert(znode);
+    }
+    if disputed.len() > MOST_DISPUTED {
+        give_up(seed, &hosts, &["the ensemble has lost too much for anything to be judged".to_owned()]);
+    }
     let faults: Vec<String> =
         hosts.iter().flat_map(|host| verdict::faults(host, &watches, &writer.stories, &disputed)).collect();
     report(&hand, &hosts, &writer);
     if !disputed.is_empty() {
-        println!("{:>7} znodes that the servers themselves disagreed about", disputed.len());
+        println!(
+            "{:>7} znodes that the servers disagreed about, or of which they took something back",
+            disputed.len()
+        );
     }
     println!(
         "{rounds} rounds in {:.0?} after {prepared:.0?}, {:.1?} of them until all was caught up with",

@@ -8,9 +8,9 @@
 use std::fs;
 use std::process::Command;
 
-use nix::unistd::Uid;
-
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+};
 
 const LIBRARY: &str = r#"
 #include <fcntl.h>
@@ -62,8 +62,7 @@ cp -a /etc/. "$0/etc" && echo "$0/library.so" >"$0/etc/ld.so.preload" && mount -
 
 #[test]
 fn p1_p3_p6_p8_a_clock_that_jumps_back_an_hour_changes_nothing() {
-    if !Uid::effective().is_root() {
-        eprintln!("nothing is shown: only root can have a clock of its own");
+    if !root_can("have a clock of its own") {
         return;
     }
     let folder = Folder::new();

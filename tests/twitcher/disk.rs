@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
-use nix::unistd::Uid;
-
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+};
 
 /// Mounts a small disk at its name for what it executes.
 const ON_A_SMALL_DISK: &str = r#"mount -t tmpfs -o size=256k,mode=755 small "$0" && exec "$@""#;
@@ -24,8 +24,7 @@ struct Rig {
 
 impl Rig {
     fn new(name: &str) -> Option<Self> {
-        if !Uid::effective().is_root() {
-            eprintln!("nothing is shown: only root can mount a small disk");
+        if !root_can("mount a small disk") {
             return None;
         }
         let folder = Folder::new();

@@ -168,6 +168,22 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     }
 }
 
+#[test]
+fn the_schema_is_where_the_readme_says_however_it_was_installed() {
+    let (readme, name) = (readme(), "etc/watch-file.schema.json");
+    let (_, path) = readme.split_once("`#:schema ").expect("a first line");
+    let (path, _) = path.split_once('`').expect("its end");
+    let (folder, _) = path.rsplit_once('/').expect("a folder");
+    assert!(readme.contains(&format!("\ninstall -m 644 {name} {folder}/\n")), "{path}");
+    let cargo: toml::Table = toml::from_str(&read("Cargo.toml")).expect("TOML");
+    let assets = |package: &str| {
+        let assets = cargo["package"]["metadata"][package]["assets"].as_array().expect("a list");
+        assets.iter().map(ToString::to_string).find(|asset| asset.contains(name)).expect(package)
+    };
+    assert!(assets("deb").contains(&format!("\"{}/\"", folder.trim_start_matches('/'))), "{path}");
+    assert!(assets("generate-rpm").contains(&format!("\"{path}\"")), "{path}");
+}
+
 /// What is said first by something that does not end by itself; it is ended by a signal, as by Ctrl-C.
 fn two_lines(command: &mut Command) -> String {
     let mut child = command.stdout(Stdio::piped()).spawn().expect("a shell");

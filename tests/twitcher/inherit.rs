@@ -8,7 +8,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Uid, User};
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+};
 
 /// The program that says what it has inherited, compiled once, where every user can execute it.
 pub fn inherited() -> &'static Path {
@@ -269,8 +271,7 @@ fn p7_a_child_of_a_dirty_daemon_inherits_nothing_of_it() {
 
 #[test]
 fn p7_a_child_of_another_user_inherits_nothing_of_a_dirty_daemon() {
-    if !Uid::effective().is_root() {
-        eprintln!("not shown: only root can run children as another user");
+    if !root_can("run children as another user") {
         return;
     }
     let folder = Folder::new();

@@ -2,12 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+};
 
 /// A daemon that logs to a file, with a watch whose command prints each number up to the znode's contents.
 struct Rig {
@@ -70,6 +72,11 @@ fn a_log_file_that_is_moved_away_is_made_anew_at_sighup_and_no_line_is_lost() {
     rig.client.set("/value", "1");
     rig.runs.expect(&["0", "5000", "1"]);
     assert_eq!(rig.daemon.stop().code(), Some(0));
+    // What commands print is nothing for everybody.
+    for made in [&old, &rig.log] {
+        let mode = fs::metadata(made).expect("a log file").permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o} {}", made.display());
+    }
     let read = |path: &Path| fs::read_to_string(path).expect("a log file");
     let (old, new) = (read(&old), read(&rig.log));
     let expected: Vec<usize> = (1..=5000).chain([1]).collect();
@@ -106,8 +113,7 @@ fn p8_a_log_file_that_cannot_be_opened_again_is_written_to_as_before_and_that_is
 
 #[test]
 fn p8_a_full_disk_below_the_log_file_loses_lines_and_nothing_else_and_says_so_when_there_is_room() {
-    if !Uid::effective().is_root() {
-        eprintln!("nothing is shown: only root can mount a small disk");
+    if !root_can("mount a small disk") {
         return;
     }
     let mount = r#"mount -t tmpfs -o size=256k,mode=755 small "$0" && exec "$@""#;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use nix::unistd::Uid;
-
 use crate::harness::daemon::Builder;
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+};
 use crate::syslog::WITH_THIS_DEV;
 
 /// Makes `$1` the daemon's `/run`.
@@ -56,8 +56,7 @@ struct Place {
 impl Place {
     /// `None` where it cannot be made: only root can.
     fn new(folder: &Path, to: To) -> Option<Self> {
-        if !Uid::effective().is_root() {
-            eprintln!("not shown: only root can put a socket where the log is sent to");
+        if !root_can("put a socket where the log is sent to") {
             return None;
         }
         let root = folder.join("place");

@@ -19,7 +19,7 @@ use twitcher::watch::update::{Event, Version};
 
 use crate::harness::minders::{end_minders, minders};
 use crate::harness::process::Process;
-use crate::harness::{DEADLINE, Folder, Gate, Journal, eventually};
+use crate::harness::{DEADLINE, Folder, Gate, Journal, eventually, root_can};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_twitcher");
 
@@ -542,8 +542,7 @@ fn p2_however_early_a_minder_is_killed_no_run_comes_to_be_beside_itself() {
 
 #[test]
 fn p7_a_peer_of_another_user_is_refused() {
-    if !nix::unistd::geteuid().is_root() {
-        // Nobody else can become another user.
+    if !root_can("become another user") {
         return;
     }
     let place = Place::new();

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User, access};
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, root_can, shared_chroot,
+};
 
 fn script(text: &str) -> WatchFile {
     WatchFile::from(format!("[[watch]]\nznode = \"/value\"\nscript = '''\n{text}'''\n"))
@@ -59,8 +61,7 @@ fn a_script_runs_under_its_interpreter_with_the_znode_at_its_stdin_and_is_gone_a
 
 #[test]
 fn p7_a_script_of_another_user_can_be_read_by_that_user_only_and_is_replaced_by_nobody() {
-    if !Uid::effective().is_root() {
-        eprintln!("not shown: only root can run a script as another user");
+    if !root_can("run a script as another user") {
         return;
     }
     let folder = Folder::new();

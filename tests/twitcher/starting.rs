@@ -1,11 +1,15 @@
 //! What a daemon can be told when it is started.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::process::Process;
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+};
 
 /// A place with a znode that says which it is.
 fn place(name: &str) -> String {
@@ -111,6 +115,65 @@ fn a_pid_file_names_the_daemon_is_locked_while_it_runs_and_goes_with_it() {
     assert_eq!(fs::read_to_string(&file).expect("the pid file"), pid);
     assert_eq!(daemon.stop().code(), Some(0));
     assert!(!file.exists());
+}
+
+/// A user that nobody on this machine is.
+const STRANGER: u32 = 3_999_013;
+
+#[test]
+fn p8_another_user_who_locks_what_he_can_read_keeps_no_daemon_from_starting() {
+    if !root_can("act as another user") {
+        return;
+    }
+    let folder = Folder::new();
+    let zookeeper = place("locked");
+    let (runs, pid_file) = (Journal::new(&folder, "runs"), folder.join("pid"));
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .argument("--pidfile")
+        .argument(&pid_file)
+        .watch("whose.toml", WatchFile::watch("/whose", &runs.append("$(cat)")))
+        .start();
+    runs.expect(&["locked"]);
+    // So that all that it leaves behind is there.
+    daemon.kill();
+    let lock_of_pid = pid_file.with_extension("lock");
+    let files = [
+        daemon.run_dir().join("daemon.lock"),
+        daemon.state_dir().join("daemon.lock"),
+        lock_of_pid,
+        pid_file.clone(),
+    ];
+    let mut strangers = Vec::new();
+    let mut held = Vec::new();
+    for file in &files {
+        assert!(file.exists(), "{}", file.display());
+        let mut stranger = Command::new("setpriv")
+            .args([format!("--reuid={STRANGER}"), format!("--regid={STRANGER}"), "--clear-groups".into()])
+            .args(["flock", "--exclusive"])
+            .arg(file)
+            // Until nobody writes to it any more.
+            .args(["sh", "-c", "echo held; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("setpriv");
+        let mut line = String::new();
+        BufReader::new(stranger.stdout.as_mut().expect("its stdout")).read_line(&mut line).expect("a line");
+        held.push(line == "held\n");
+        strangers.push(stranger);
+    }
+    // The pid is for everybody to read.
+    assert_eq!(held, [false, false, false, true]);
+    daemon.start_again();
+    runs.expect(&["locked", "locked"]);
+    let pid = format!("{}\n", daemon.pid());
+    assert_eq!(fs::read_to_string(&pid_file).expect("the pid file"), pid);
+    assert_eq!(daemon.stop().code(), Some(0));
+    for mut stranger in strangers {
+        drop(stranger.stdin.take());
+        stranger.wait().expect("its end");
+    }
 }
 
 /// A daemon that is no child of this process.

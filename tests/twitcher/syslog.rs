@@ -4,9 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::mpsc;
 use std::thread;
 
-use nix::unistd::Uid;
-
-use crate::harness::{Client, DEADLINE, Daemon, Folder, WatchFile, shared_chroot};
+use crate::harness::{Client, DEADLINE, Daemon, Folder, WatchFile, root_can, shared_chroot};
 
 /// Makes `$1` the daemon's `/dev`, with what a program needs of one.
 pub const WITH_THIS_DEV: &str = r#"
@@ -24,8 +22,7 @@ exec "$@"
 
 #[test]
 fn where_nothing_else_is_said_and_there_is_no_terminal_the_log_goes_to_syslog_as_a_daemons() {
-    if !Uid::effective().is_root() {
-        eprintln!("not shown: only root can put a socket where syslog is looked for");
+    if !root_can("put a socket where syslog is looked for") {
         return;
     }
     let folder = Folder::new();

@@ -1,6 +1,8 @@
 //! What systemd is told: a socket in its place, which is the test's.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -26,6 +28,11 @@ impl Systemd {
     fn listen(folder: &Folder) -> Self {
         let path = folder.join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
+        Self::at(socket, &path)
+    }
+
+    /// Reads from a socket that is there.
+    fn at(socket: UnixDatagram, path: &Path) -> Self {
         let (told_in, told) = channel();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -65,6 +72,15 @@ impl Systemd {
         }
     }
 
+    /// Takes all that was sent before now and was not looked at.
+    #[track_caller]
+    fn drain(&self) -> Vec<Vec<String>> {
+        let mark = "a mark of the test's own";
+        let sender = UnixDatagram::unbound().expect("a socket");
+        sender.send_to(mark.as_bytes(), &self.path).expect("a message");
+        self.until(mark).0
+    }
+
     /// Waits until the watchdog was fed so often.
     fn fed(&self, times: usize) {
         for _ in 0..times {
@@ -98,8 +114,7 @@ fn systemd_is_told_of_the_start_of_a_reload_and_of_the_stop_in_this_order() {
     }
     assert_eq!(daemon.stop().code(), Some(0));
     assert_eq!(systemd.next(), ["STOPPING=1"]);
-    let more = systemd.told.try_recv();
-    assert!(more.is_err(), "{more:?}");
+    assert_eq!(systemd.drain(), Vec::<Vec<String>>::new());
 }
 
 #[test]
@@ -143,7 +158,7 @@ fn the_watchdog_is_fed_by_a_daemon_that_works_and_not_by_one_that_stands_still()
     daemon.signal(Signal::SIGSTOP);
     let process = daemon.process();
     eventually(DEADLINE, "it to stand still", || process.is_stopped());
-    while systemd.told.try_recv().is_ok() {}
+    systemd.drain();
     let more = systemd.told.recv_timeout(2 * WATCHDOG);
     assert!(more.is_err(), "{more:?}");
     daemon.signal(Signal::SIGCONT);
@@ -176,10 +191,59 @@ fn p8_the_watchdog_is_fed_while_a_minder_takes_nothing_and_what_waits_is_run_whe
     eventually(DEADLINE, "it to stand still", || minder.is_stopped());
     client.set("/value", vec![b'.'; 100 << 10]);
     // The scheduler is told no more, and neither is a heartbeat.
-    while systemd.told.try_recv().is_ok() {}
+    systemd.drain();
     systemd.fed(8);
     minder.signal(Signal::SIGCONT);
     runs.wait_for(2 * WATCHES);
     systemd.fed(2);
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn p8_a_manager_that_reads_nothing_holds_nothing_up_and_learns_all_the_same_that_the_daemon_is_ready() {
+    let folder = Folder::new();
+    let path = folder.join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let filler = UnixDatagram::unbound().expect("a socket");
+    filler.set_nonblocking(true).expect("a socket that waits for nobody");
+    let full = loop {
+        if let Err(error) = filler.send_to(b"FILLER=1", &path) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    let zookeeper = shared_chroot("full-socket");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let runs = Journal::new(&folder, "runs");
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .watch("value.toml", WatchFile::watch("/value", &runs.append("$(cat)")))
+        .environment("NOTIFY_SOCKET", &path.to_string_lossy())
+        .environment("WATCHDOG_USEC", &WATCHDOG.as_micros().to_string())
+        .start();
+    runs.expect(&["0"]);
+    daemon.wait_for_log("ready: ");
+    // Its end is told to nobody either.
+    assert_eq!(daemon.stop().code(), Some(0));
+    daemon.start_again();
+    runs.expect(&["0", "0"]);
+    let times = |text: &str, times: usize| {
+        eventually(DEADLINE, format!("{text:?}"), || daemon.log().matches(text).count() == times);
+    };
+    times("ready: ", 2);
+    for reload in 1..4 {
+        daemon.signal(Signal::SIGHUP);
+        times("reloaded", reload);
+    }
+    client.set("/value", "1");
+    runs.expect(&["0", "0", "1"]);
+    let systemd = Systemd::at(socket, &path);
+    let (before, ready) = systemd.until("READY=1");
+    assert!(before.iter().all(|told| *told == ["FILLER=1"]), "{before:?}");
+    assert_eq!(ready, ["READY=1", "STATUS=watching 1 znode"]);
+    assert_eq!(systemd.next()[0], "RELOADING=1");
+    assert_eq!(systemd.next(), ["READY=1"]);
+    systemd.fed(2);
+    assert_eq!(daemon.stop().code(), Some(0));
+    systemd.until("STOPPING=1");
 }

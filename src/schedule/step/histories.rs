@@ -87,7 +87,7 @@ impl World {
             self.tell_update(Event::Loaded);
             return;
         }
-        let nothing_known = self.played.ledger.is_none() && self.played.running.is_empty();
+        let nothing_known = self.played.ledger.applied().is_none() && self.played.running.is_empty();
         match self.played.tell(Input::Missing) {
             Decision::Accepted { .. } => {
                 assert!(self.gone.is_some(), "a deletion of what never was");
@@ -122,7 +122,7 @@ impl World {
                 assert_ne!(self.policy.run_on_load, RunOnLoad::Always);
                 let is_queue = matches!(self.policy.run_mode, RunMode::Queue { .. });
                 self.excused |= self.policy.run_on_load == RunOnLoad::Never
-                    && (self.played.ledger.is_none() || !is_queue);
+                    && (self.played.ledger.applied().is_none() || !is_queue);
             }
             other => panic!("an update leads to {other:?}"),
         }

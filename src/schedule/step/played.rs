@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
-use crate::schedule::order::RunIds;
+use crate::schedule::order::{Applied, RunIds};
+use crate::schedule::progress::Progress;
 use crate::watch::update::Sign;
 
 pub fn policy(run_mode: RunMode) -> Policy {
@@ -35,6 +36,11 @@ fn name(version: &Version) -> i64 {
     if matches!(version.sign, Some(Sign::Absent(_))) { DELETED } else { version.mzxid }
 }
 
+/// As the ledger has it, which knows of znodes, too.
+fn applied(version: Version) -> Applied {
+    Applied { znode: "/a".into(), version }
+}
+
 pub fn update(event: Event, mzxid: i64) -> Update {
     let version = version(mzxid);
     let version = if event == Event::Deleted { version.gone(WatchType::Data) } else { version };
@@ -50,7 +56,7 @@ pub struct Played {
     /// What goes on, with the state that it was given.
     pub running: Vec<(RunId, Version)>,
     /// What the ledger says, of which only the next daemon hears.
-    pub ledger: Option<Version>,
+    pub ledger: Progress,
     /// The zxids that runs were started with, in order.
     pub started: Vec<i64>,
     pub most_at_once: usize,
@@ -92,7 +98,7 @@ impl Played {
             has_places: true,
             ids: RunIds::after([]),
             running: vec![],
-            ledger: None,
+            ledger: Progress::default(),
             started: vec![],
             most_at_once: 0,
             run_mode: None,
@@ -139,12 +145,16 @@ impl Played {
             let left = self.announced.get(&mzxid).and_then(|announced| announced.checked_sub(1));
             let left = left.unwrap_or_else(|| panic!("P3: nothing asked for a run of {mzxid}"));
             self.announced.insert(mzxid, left);
-            let begun = |known: Version| known.once_begun(&update.version).unwrap_or(known);
-            self.ledger = self.ledger.map(begun);
+            self.ledger.begin(run, applied(update.version));
             self.running.push((run, update.version));
             self.started.push(mzxid);
         }
         self.most_at_once = self.most_at_once.max(self.running.len());
+    }
+
+    /// What the ledger says.
+    fn applied(&self) -> Option<Version> {
+        self.ledger.applied().map(|applied| applied.version)
     }
 
     pub fn give_places(&mut self) {
@@ -167,7 +177,7 @@ impl Played {
         }
         let (run, given) = self.running.remove(0);
         if well {
-            self.ledger = Some(given);
+            self.ledger.end_well(run, applied(given));
         }
         self.tell_of(name(&given), Input::Ended { run, well, given: Some(given) })
     }
@@ -176,11 +186,13 @@ impl Played {
     pub fn restart(&mut self, policy: Policy) {
         self.watch = Watch::new();
         self.announced.clear();
-        for &(run, _) in &self.running {
+        self.ledger = Progress::new(self.ledger.applied().cloned());
+        for &(run, given) in &self.running {
             self.watch.adopt(run);
+            self.ledger.begin(run, applied(given));
         }
         let given = self.running.last().map(|(_, version)| *version);
-        let _ = self.tell(Input::Defined { policy, applied: self.ledger, given });
+        let _ = self.tell(Input::Defined { policy, applied: self.applied(), given });
     }
 
     pub fn end_all(&mut self) {

@@ -1,0 +1,76 @@
+//! The pid file: whose process the daemon is, for everybody to read. What keeps a second daemon from it is a file
+//! beside it that only its owner can open, since who can read a file can lock it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+use super::lock::Lock;
+
+/// Why there is no pid file.
+#[derive(Debug, Error)]
+pub enum PidFileError {
+    /// It, or what is beside it, cannot be made or used.
+    #[error("cannot use the pid file {path}: {error}")]
+    Unusable {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is one already.
+    #[error(
+        "the pid file {0} is that of a daemon that runs\nhelp: stop it, or give this one a file of its own with --pidfile"
+    )]
+    Taken(PathBuf),
+}
+
+/// The right to the pid file, as long as it is held; also over a fork.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    file: File,
+    _lock: Lock,
+}
+
+impl PidFile {
+    /// Takes the pid file, which is made if it is missing and keeps what is in it until it is written.
+    ///
+    /// # Errors
+    /// When another daemon has it, or it cannot be used.
+    pub fn take(path: &Path) -> Result<Self, PidFileError> {
+        let failed = |error| PidFileError::Unusable { path: path.to_owned(), error };
+        // Whatever folder this process is in when the file is removed.
+        let path = std::path::absolute(path).map_err(failed)?;
+        let mut beside = path.clone().into_os_string();
+        beside.push(".lock");
+        let lock = Lock::take_file(Path::new(&beside)).map_err(failed)?;
+        let lock = lock.ok_or_else(|| PidFileError::Taken(path.clone()))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        // For those who tell a live daemon from a stale file by it, as with pidfile_open(3bsd). Should one of them, or
+        // somebody who means harm, hold it just now, the daemon goes without.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        Ok(Self { path, file, _lock: lock })
+    }
+
+    /// Puts the id of this process into it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&mut self) -> Result<(), PidFileError> {
+        let mut write = || {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+            writeln!(self.file, "{}", std::process::id())
+        };
+        write().map_err(|error| PidFileError::Unusable { path: self.path.clone(), error })
+    }
+
+    /// Removes it. The lock stays where it is: to remove it as well would let two daemons hold two of one name.
+    pub fn remove(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
