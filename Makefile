@@ -3,7 +3,7 @@
 # Where rustup puts it, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench deps
+.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench bench-limits deps
 
 help:
 	@echo 'make demo       one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
@@ -15,7 +15,8 @@ help:
 	@echo 'make build      the program, optimised, as target/release/twitcher'
 	@echo 'make deb        a Debian package, in target/packages'
 	@echo 'make rpm        an RPM package, in target/packages'
-	@echo 'make bench      what a child, ten thousand watches and those who ask cost, beside the same without'
+	@echo 'make bench      what twitcher costs, beside what one would take instead: a table'
+	@echo 'make bench-limits  what must not become slower: fails if it has'
 	@echo 'make deps       installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
 
 # Not optimised: that builds in half the time, and what the demo waits for is git and the network.
@@ -61,8 +62,13 @@ rpm: build pages
 	mkdir -p target/packages
 	cargo generate-rpm --output target/packages/
 
+# What it is compared with is left out where it is not installed, and the table says so.
 bench: deps
-	cargo bench --locked --bench load --bench spawn --bench watches
+	-@.ci/dependencies bench
+	PATH="$$PATH:$${XDG_CACHE_HOME:-$$HOME/.cache}/twitcher" cargo bench --locked --bench cost
+
+bench-limits: deps
+	cargo bench --locked --bench load --bench spawn
 
 deps:
 	@.ci/dependencies

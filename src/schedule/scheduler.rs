@@ -26,7 +26,8 @@ const ORDERS_AHEAD: usize = 256;
 #[derive(Debug)]
 pub struct Scheduler {
     host: String,
-    watches: HashMap<WatchName, Entry>,
+    /// Not in the table itself, which has room for more than there are.
+    watches: HashMap<WatchName, Box<Entry>>,
     /// What each watch last applied, as the ledger has it or is about to: also of those that are not defined,
     /// or not yet.
     progress: HashMap<WatchName, Progress>,
@@ -152,7 +153,7 @@ impl Scheduler {
         let mut progress: HashMap<WatchName, Progress> = applied.collect();
         // Of several runs of a watch, what the last was given is what it knows.
         runs.sort_by_key(|left| left.run);
-        let mut watches: HashMap<WatchName, Entry> = HashMap::new();
+        let mut watches: HashMap<WatchName, Box<Entry>> = HashMap::new();
         for left in &runs {
             let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);
             entry.watch.adopt(left.run);
@@ -422,7 +423,7 @@ impl Scheduler {
     }
 
     fn hear_ask(&mut self, ask: Ask, now: Instant) {
-        let stand = |(name, entry): (&WatchName, &Entry)| Stand {
+        let stand = |name: &WatchName, entry: &Entry| Stand {
             name: name.clone(),
             spec: entry.spec.clone(),
             standing: entry.watch.standing(now),
@@ -431,9 +432,11 @@ impl Scheduler {
         // Whoever asked may have gone, which changes nothing.
         match ask {
             Ask::Watches(reply) => {
-                let _ = reply.send(self.watches.iter().map(stand).collect());
+                let _ = reply.send(self.watches.iter().map(|(name, entry)| stand(name, entry)).collect());
             }
-            Ask::Watch(name, reply) => drop(reply.send(self.watches.get_key_value(&name).map(stand))),
+            Ask::Watch(name, reply) => {
+                drop(reply.send(self.watches.get(&name).map(|entry| stand(&name, entry))))
+            }
             Ask::Tally(reply) => drop(reply.send(self.tally)),
             Ask::Pause(name, by, reply) => {
                 let _ = reply.send(self.steer(&name, by, Input::Pause, ByHand::Paused, now));
@@ -528,8 +531,15 @@ impl Scheduler {
 }
 
 impl Entry {
-    fn new() -> Self {
-        Self { watch: Watch::new(), spec: None, timer: None, given: None, waiting: Vec::new(), updates: 0 }
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            watch: Watch::new(),
+            spec: None,
+            timer: None,
+            given: None,
+            waiting: Vec::new(),
+            updates: 0,
+        })
     }
 
     /// It runs nothing any more: it is gone, or not enabled.

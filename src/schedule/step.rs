@@ -47,7 +47,8 @@ pub struct Watch {
     /// The state that a run was given which an earlier daemon has left behind.
     given: Option<Version>,
     gate: Gate,
-    settling: Option<Settling>,
+    /// Apart, since hardly any watch has it.
+    settling: Option<Box<Settling>>,
     last_start: Option<Instant>,
     /// The number of the last job.
     last_number: u64,
@@ -302,7 +303,7 @@ impl Watch {
     }
 
     fn settles_at(&self) -> Option<Instant> {
-        let Settling { first, last, .. } = self.settling.as_ref()?;
+        let Settling { first, last, .. } = self.settling.as_deref()?;
         let settle = self.policy.as_ref()?.pacing.settle;
         Some((*last + settle).min(*first + settle * SETTLE_AT_MOST))
     }
@@ -378,7 +379,7 @@ impl Watch {
             return Decision::Accepted { instead_of, notify };
         }
         let first = self.settling.as_ref().map_or(now, |settling| settling.first);
-        let older = self.settling.replace(Settling { update, first, last: now });
+        let older = self.settling.replace(Box::new(Settling { update, first, last: now }));
         self.collapsed += u64::from(older.is_some());
         Decision::Accepted { instead_of: older.map(|older| older.update.version.mzxid), notify }
     }

@@ -27,8 +27,8 @@ pub struct Following {
     pub sessions: watch::Receiver<Option<Session>>,
     /// Sessions up to this number are not used.
     pub after: u64,
-    /// A permit for each request in flight, over all loops: the library's queue has no bound, and a server
-    /// has other clients.
+    /// A permit for each look, which has one request in flight at a time, over all loops: the library's queue has no
+    /// bound, and a server has other clients.
     pub requests: Arc<Semaphore>,
     /// How long until the next look at what may not be read: a change of an ACL fires no watch.
     pub look_again: Duration,
@@ -123,13 +123,16 @@ type Armed = Pin<Box<dyn Future<Output = WatchedEvent> + Send>>;
 
 async fn look_until_it_succeeds(client: &Client, following: &Following, last: Option<&Newest>) -> Look {
     let znode = following.target.znode.as_str();
-    let requests = &following.requests;
     let mut failures = 0;
     loop {
-        let look = match following.target.watch_type {
-            WatchType::Data => data::look(client, znode, requests).await,
-            WatchType::Children => children::look(client, znode, requests).await,
-            WatchType::NewestChild => newest::look(client, znode, requests, last).await,
+        let look = {
+            let _permit = following.requests.acquire().await;
+            // In memory of its own, which is given back: of ten thousand loops hardly one looks at a time.
+            match following.target.watch_type {
+                WatchType::Data => Box::pin(data::look(client, znode)).await,
+                WatchType::Children => Box::pin(children::look(client, znode)).await,
+                WatchType::NewestChild => Box::pin(newest::look(client, znode, last)).await,
+            }
         };
         match look {
             Ok(look) => return look,

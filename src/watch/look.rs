@@ -3,7 +3,6 @@
 
 use std::future::Future;
 
-use tokio::sync::Semaphore;
 use zookeeper_client::{Client, Error, OneshotWatcher, Stat};
 
 use super::seen::Sight;
@@ -37,12 +36,7 @@ pub(super) enum Found<T> {
 /// # Errors
 ///
 /// Those of the client that say nothing of the znode: the look is to be tried again.
-pub(super) async fn find<T, F>(
-    client: &Client,
-    znode: &str,
-    requests: &Semaphore,
-    read: impl Fn() -> F,
-) -> Result<Found<T>, Error>
+pub(super) async fn find<T, F>(client: &Client, znode: &str, read: impl Fn() -> F) -> Result<Found<T>, Error>
 where
     F: Future<Output = Result<(T, Stat, OneshotWatcher), Error>>,
 {
@@ -50,21 +44,13 @@ where
     // this znode while another is being made.
     let mut _held: Option<OneshotWatcher> = None;
     loop {
-        let read = {
-            let _permit = requests.acquire().await;
-            read().await
-        };
-        let denied = match read {
+        let denied = match read().await {
             Ok((found, stat, watcher)) => return Ok(Found::There(found, stat, watcher)),
             Err(Error::NoNode) => false,
             Err(Error::NoAuth) => true,
             Err(error) => return Err(error),
         };
-        let exists = {
-            let _permit = requests.acquire().await;
-            client.check_and_watch_stat(znode).await
-        };
-        let look = match exists {
+        let look = match client.check_and_watch_stat(znode).await {
             Ok((None, watcher)) => Look::of(Sight::Absent, watcher),
             // Created since the read.
             Ok((Some(_), watcher)) if !denied => {

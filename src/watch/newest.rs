@@ -2,7 +2,6 @@
 //! higher one is said in `sequence`, and whether it is an update in `seen`.
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use zookeeper_client::{Client, Error, OneshotWatcher, Stat};
 
 use super::look::{Found, Look, find};
@@ -16,17 +15,12 @@ use super::update::Version;
 /// # Errors
 ///
 /// Those of the client that say nothing of the znode: the look is to be tried again.
-pub async fn look(
-    client: &Client,
-    znode: &str,
-    requests: &Semaphore,
-    last: Option<&Newest>,
-) -> Result<Look, Error> {
+pub async fn look(client: &Client, znode: &str, last: Option<&Newest>) -> Result<Look, Error> {
     // Held until the next one is armed, as in `find`.
     let mut _held: Option<OneshotWatcher> = None;
     loop {
         let (names, stat, watcher) =
-            match find(client, znode, requests, || client.get_and_watch_children(znode)).await? {
+            match find(client, znode, || client.get_and_watch_children(znode)).await? {
                 Found::There(names, stat, watcher) => (names, stat, watcher),
                 Found::Other(look) => return Ok(look),
             };
@@ -38,11 +32,7 @@ pub async fn look(
         if last.is_some_and(|last| !last.position.is_succeeded_by(position)) {
             return Ok(Look { sight: None, watcher: Some(watcher) });
         }
-        let read = {
-            let _permit = requests.acquire().await;
-            client.get_data(&below(znode, child)).await
-        };
-        match read {
+        match client.get_data(&below(znode, child)).await {
             Ok((contents, stat)) => {
                 let Stat { czxid, mzxid, version, .. } = stat;
                 let version = Version { czxid, mzxid, version, sign: None };

@@ -71,7 +71,8 @@ fn persistent() -> CreateOptions<'static> {
     CreateMode::Persistent.with_acls(Acls::anyone_all())
 }
 
-fn wait<T>(request: impl Future<Output = T>) -> T {
+/// The answer to a request of any client, on the thread that keeps sessions alive.
+pub fn wait<T>(request: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Handle> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a tokio runtime");
