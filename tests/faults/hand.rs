@@ -1,6 +1,6 @@
 //! The hand that does the damage, at random and never twice in the same place at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -149,6 +149,12 @@ impl<'a> Hand<'a> {
         }
         let leads = leader == Some(at);
         let _quiet = self.quiet.lock().expect("a writer that has not failed");
+        // One that serves may have promised to keep what it has not written yet (ZOOKEEPER-4646).
+        let well = [0, 1, 2].into_iter().filter(|&at| self.serving[at] == Serving::Well);
+        let logged: BTreeSet<Option<i64>> = well.map(|at| self.servers[at].last_transaction()).collect();
+        if logged.len() > 1 {
+            return None;
+        }
         if self.chance.one_in(3) {
             self.servers[at].freeze();
             self.serving[at] = Serving::Frozen(until);

@@ -22,7 +22,6 @@ mod chance;
 mod child;
 mod hand;
 mod host;
-mod kept;
 mod plan;
 mod runs;
 mod truth;
@@ -42,7 +41,6 @@ use hand::Hand;
 use harness::zookeeper::eventually::within;
 use harness::{DEADLINE, Server, eventually};
 use host::Host;
-use kept::Kept;
 use plan::{Kind, Watch, watches, znodes};
 use truth::Truth;
 use writer::Writer;
@@ -136,7 +134,9 @@ fn run() {
                 &["the servers disagree about too much for anything to be judged".to_owned()],
             );
         }
+        writer.compare(&truth);
         let caught_up = wait_until_caught_up(&mut hosts, &watches, &truth);
+        let caught_up = if writer.taken_back.is_empty() { caught_up } else { Ok(()) };
         caught_up.unwrap_or_else(|behind| give_up(seed, &hosts, &behind));
         catching_up += from.elapsed();
     }
@@ -146,21 +146,16 @@ fn run() {
         eventually(DEADLINE, "the minders to end", || host.daemon.minders().is_empty());
         host.runs.read();
     }
-    for (znode, line) in Kept::read(&servers).taken_back(&hosts, &watches) {
-        println!("{znode}: {line}");
-        disputed.insert(znode);
-    }
-    if disputed.len() > MOST_DISPUTED {
-        give_up(seed, &hosts, &["the ensemble has lost too much for anything to be judged".to_owned()]);
+    if !writer.taken_back.is_empty() {
+        println!("{}", writer.taken_back.join("\n"));
+        println!("the ensemble has taken back what it had acknowledged: only overlaps are judged");
+        disputed.extend(znodes.iter().map(|(path, _)| path.clone()));
     }
     let faults: Vec<String> =
         hosts.iter().flat_map(|host| verdict::faults(host, &watches, &writer.stories, &disputed)).collect();
     report(&hand, &hosts, &writer);
     if !disputed.is_empty() {
-        println!(
-            "{:>7} znodes that the servers disagreed about, or of which they took something back",
-            disputed.len()
-        );
+        println!("{:>7} znodes that the servers disagreed about, or took back", disputed.len());
     }
     println!(
         "{rounds} rounds in {:.0?} after {prepared:.0?}, {:.1?} of them until all was caught up with",

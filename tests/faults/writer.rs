@@ -11,6 +11,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error};
 use super::chance::Chance;
 use super::child::token;
 use super::plan::Kind;
+use super::truth::Truth;
 
 /// How long an answer is waited for before a new session is made.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -40,13 +41,37 @@ pub struct Writer {
     pub stories: HashMap<String, Story>,
     pub acknowledged: usize,
     pub unknown: usize,
+    /// The last write of each znode that the ensemble has acknowledged.
+    written: HashMap<String, Written>,
+    /// What it had acknowledged and has no more, a line each. A znode's version counts its writes: it is no higher after
+    /// a write that came later. `truth` tells how that comes about; no daemon could know.
+    pub taken_back: Vec<String>,
+}
+
+/// A write of contents.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    czxid: i64,
+    mzxid: i64,
+    version: i32,
 }
 
 impl Writer {
     pub fn new(servers: &str, chance: Chance) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a tokio runtime");
         let (servers, stories) = (servers.to_owned(), HashMap::new());
-        Self { runtime, servers, client: None, chance, count: 0, stories, acknowledged: 0, unknown: 0 }
+        Self {
+            runtime,
+            servers,
+            client: None,
+            chance,
+            count: 0,
+            stories,
+            acknowledged: 0,
+            unknown: 0,
+            written: HashMap::new(),
+            taken_back: Vec::new(),
+        }
     }
 
     /// Makes the znodes.
@@ -63,6 +88,7 @@ impl Writer {
         let pick = self.chance.below(8);
         let mark = format!("{path} {}", self.count);
         let story = self.stories.entry(path.to_owned()).or_default();
+        let mut written = None;
         let (servers, client) = (&self.servers, &mut self.client);
         let attempt = async {
             if client.is_none() {
@@ -71,15 +97,27 @@ impl Writer {
             }
             let client = client.as_ref().ok_or(Error::SessionExpired)?;
             match kind {
-                Kind::Data => write_data(client, path, &mark, story).await,
+                Kind::Data => {
+                    written = Some(write_data(client, path, &mark, story).await?);
+                    Ok(())
+                }
                 Kind::Visitor if deletes => come_or_go(client, path, &mark, story).await,
-                Kind::Visitor => write_data(client, path, &mark, story).await,
+                Kind::Visitor => write_data(client, path, &mark, story).await.map(drop),
                 Kind::Parent => toggle_child(client, path, pick, story).await,
                 Kind::Queue => add_child(client, path, &mark, story).await,
             }
         };
         let answer = self.runtime.block_on(async { tokio::time::timeout(ANSWER, attempt).await });
         let known = matches!(answer, Ok(Ok(())));
+        if let Some(written) = written {
+            let before = self.written.insert(path.to_owned(), written);
+            if let Some(before) = before.filter(|before| before.czxid == written.czxid)
+                && before.version >= written.version
+            {
+                self.taken_back
+                    .push(format!("{path}: {before:?} was acknowledged, and {written:?} after it"));
+            }
+        }
         if known {
             self.acknowledged += 1;
         } else {
@@ -88,6 +126,16 @@ impl Writer {
             self.client = None;
         }
         known
+    }
+
+    /// Looks whether all that was acknowledged is there.
+    pub fn compare(&mut self, truth: &Truth) {
+        for (path, written) in &self.written {
+            for zxid in truth.zxids(path).filter(|zxid| *zxid < written.mzxid) {
+                self.taken_back
+                    .push(format!("{path}: {written:?} was acknowledged, and a server has {zxid:#x}"));
+            }
+        }
     }
 
     /// What this server has of each of the znodes, once it has caught up with its leader; `None`: that cannot be
@@ -125,7 +173,7 @@ impl Writer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     pub token: u64,
-    zxid: i64,
+    pub zxid: i64,
     contents: String,
 }
 
@@ -141,18 +189,18 @@ impl fmt::Display for Told {
     }
 }
 
-async fn write_data(client: &Client, path: &str, mark: &str, story: &mut Story) -> Result<(), Error> {
+async fn write_data(client: &Client, path: &str, mark: &str, story: &mut Story) -> Result<Written, Error> {
     let contents = mark.as_bytes();
     story.0.insert(token(contents), None);
-    let zxid = match client.set_data(path, contents, None).await {
+    let stat = match client.set_data(path, contents, None).await {
         Err(Error::NoNode) => {
             let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
-            client.create(path, contents, &options).await?.0.mzxid
+            client.create(path, contents, &options).await?.0
         }
-        written => written?.mzxid,
+        written => written?,
     };
-    story.0.insert(token(contents), Some(zxid));
-    Ok(())
+    story.0.insert(token(contents), Some(stat.mzxid));
+    Ok(Written { czxid: stat.czxid, mzxid: stat.mzxid, version: stat.version })
 }
 
 async fn come_or_go(client: &Client, path: &str, mark: &str, story: &mut Story) -> Result<(), Error> {
@@ -164,7 +212,7 @@ async fn come_or_go(client: &Client, path: &str, mark: &str, story: &mut Story) 
     if mark.ends_with(['1', '2', '3']) {
         return Ok(());
     }
-    write_data(client, path, mark, story).await
+    write_data(client, path, mark, story).await.map(drop)
 }
 
 async fn toggle_child(client: &Client, path: &str, pick: usize, story: &mut Story) -> Result<(), Error> {

@@ -8,7 +8,6 @@ pub mod eventually;
 #[path = "port.rs"]
 pub mod port;
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -204,28 +203,28 @@ impl Server {
         self.folder.path().join(DATA)
     }
 
-    /// The zxids of all transactions in its log, running or not.
+    /// The zxid of the last transaction in its log, running or not.
     ///
     /// The log has a head of 16 bytes, and for each transaction a checksum of 8, its length in 4, as many bytes as that
     /// and one that ends it; what comes after the last are zeros. A transaction begins with a session of 8 bytes, a
     /// number of 4 and the zxid.
-    pub fn transactions(&self) -> BTreeSet<i64> {
+    pub fn last_transaction(&self) -> Option<i64> {
         let files = fs::read_dir(self.folder.path().join(DATA))
             .expect("the data")
             .map(|entry| entry.expect("a file"));
         let logs = files.filter(|file| file.file_name().to_string_lossy().starts_with("log."));
-        let mut zxids = BTreeSet::new();
+        let mut last = None;
         for log in logs {
             let bytes = fs::read(log.path()).expect("a log of transactions");
             let mut rest = bytes.get(16..).unwrap_or_default();
             while let Some((head, transaction)) = rest.split_at_checked(12) {
                 let length = u32::from_be_bytes(head[8..].try_into().expect("four bytes")) as usize;
                 let Some(zxid) = transaction.get(12..20).filter(|_| length >= 20) else { break };
-                zxids.insert(i64::from_be_bytes(zxid.try_into().expect("eight bytes")));
+                last = last.max(Some(i64::from_be_bytes(zxid.try_into().expect("eight bytes"))));
                 rest = transaction.get(length + 1..).unwrap_or_default();
             }
         }
-        zxids
+        last
     }
 
     /// The same without waiting until it serves, which the member of an ensemble may not do for long.
