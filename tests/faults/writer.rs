@@ -128,12 +128,13 @@ impl Writer {
         known
     }
 
-    /// Looks whether all that was acknowledged is there.
+    /// Looks whether all that was acknowledged is there, on some server at least: `truth` knows of those that differ.
     pub fn compare(&mut self, truth: &Truth) {
         for (path, written) in &self.written {
-            for zxid in truth.zxids(path).filter(|zxid| *zxid < written.mzxid) {
-                self.taken_back
-                    .push(format!("{path}: {written:?} was acknowledged, and a server has {zxid:#x}"));
+            if let Some(zxid) = truth.zxids(path).max().filter(|zxid| *zxid < written.mzxid) {
+                self.taken_back.push(format!(
+                    "{path}: {written:?} was acknowledged, and no server has more than {zxid:#x}"
+                ));
             }
         }
     }
