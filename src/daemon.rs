@@ -32,7 +32,7 @@ use self::systemd::{keep_current, reload_when_asked};
 use self::telling::{Problems, tell_connection, tell_news};
 use self::watchdog::Watchdog;
 use crate::config::loader;
-use crate::config::settings::Settings;
+use crate::config::settings::{Daemon, Settings};
 use crate::control;
 use crate::control::desk::{About, Desk, Wrong};
 use crate::control::survey::Survey;
@@ -43,6 +43,7 @@ use crate::record::log::Logging;
 use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
+use crate::schedule::order::Adopted;
 use crate::schedule::scheduler::{Heritage, Scheduler};
 use crate::watch::hub;
 use crate::watch::update::Beat;
@@ -109,12 +110,14 @@ pub async fn run(
     let daemon = &settings.daemon;
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
-    let state_dir = daemon.state_dir.clone();
-    // On a thread of its own: a disk may take its time.
-    let ledger = tokio::task::spawn_blocking(move || Ledger::open(&state_dir)).await;
-    let ledger = ledger.map_err(|_| DaemonError::PartEnded("ledger"))?;
-    let lang = std::env::var("LANG").ok();
-    let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
+    // A disk may take its time, and so may a minder.
+    let (ledger, minders, adopted) = tokio::select! {
+        found = find_what_is_left(daemon) => found?,
+        name = signals.next_stop() => {
+            info!("stopping before it has started: {name}");
+            return Ok(());
+        }
+    };
     info!(
         release = env!("CARGO_PKG_VERSION"),
         host = daemon.hostname,
@@ -257,6 +260,17 @@ pub async fn run(
     Ok(())
 }
 
+/// What an earlier daemon has left: what it has applied, and who minds its runs.
+async fn find_what_is_left(daemon: &Daemon) -> Result<(Ledger, Minders, Vec<Adopted>), DaemonError> {
+    let state_dir = daemon.state_dir.clone();
+    // On a thread of its own, so that signals are heard meanwhile.
+    let ledger = tokio::task::spawn_blocking(move || Ledger::open(&state_dir)).await;
+    let ledger = ledger.map_err(|_| DaemonError::PartEnded("ledger"))?;
+    let lang = std::env::var("LANG").ok();
+    let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
+    Ok((ledger, minders, adopted))
+}
+
 /// What a signal asks for.
 enum Asked {
     Stop(&'static str),
@@ -289,11 +303,11 @@ impl Signals {
         }
     }
 
+    /// Leaves a SIGHUP for later.
     async fn next_stop(&mut self) -> &'static str {
-        loop {
-            if let Asked::Stop(name) = self.next().await {
-                return name;
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }
