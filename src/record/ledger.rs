@@ -3,7 +3,7 @@
 //! A ledger that cannot be read, or not be written, costs at most a run that was not needed, and is never a
 //! reason not to start or not to run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -34,6 +34,10 @@ const COLLECT: Duration = Duration::from_millis(50);
 
 /// How long after a write that failed the next one is tried.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// How many runs whose line is not on disk yet may be waited for, beside those of the line that is being written: a
+/// disk that does not answer is not waited for by more.
+const MOST_UNWRITTEN: usize = 1_000;
 
 /// A line of the ledger: a run that ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,11 +154,11 @@ impl Ledger {
 pub struct Writer {
     ledger: Ledger,
     /// The runs whose line is not on disk yet.
-    unwritten: Vec<RunId>,
+    unwritten: VecDeque<RunId>,
     /// When what has come together is written; `None`: there is nothing.
     due: Option<Instant>,
     /// What is being written.
-    writing: Option<(JoinHandle<io::Result<()>>, Vec<RunId>)>,
+    writing: Option<(JoinHandle<io::Result<()>>, VecDeque<RunId>)>,
     failed: bool,
 }
 
@@ -162,14 +166,23 @@ impl Writer {
     /// A writer of this ledger.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, unwritten: Vec::new(), due: None, writing: None, failed: false }
+        Self { ledger, unwritten: VecDeque::new(), due: None, writing: None, failed: false }
     }
 
-    /// Takes note of a run that ended well.
-    pub fn note(&mut self, run: RunId, line: Line) {
+    /// Takes note of a run that ended well. Returns the run that is no longer waited for, if the disk takes too long:
+    /// there is no more to do for it, and its line is written with the others.
+    #[must_use]
+    pub fn note(&mut self, run: RunId, line: Line) -> Option<RunId> {
         self.ledger.note(run, line);
-        self.unwritten.push(run);
+        self.unwritten.push_back(run);
         self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+        if self.unwritten.len() <= MOST_UNWRITTEN {
+            return None;
+        }
+        if !std::mem::replace(&mut self.failed, true) {
+            error!("the ledger {} takes too long to write", self.ledger.path.display());
+        }
+        self.unwritten.pop_front()
     }
 
     /// Takes note of a run that is begun. Nobody waits for that to be written: only where the machine stops in
@@ -189,7 +202,7 @@ impl Writer {
     /// Writes what was noted, and returns the runs that there is no more to do for: also where the disk
     /// refuses them, since nobody could wait for that. Waits for ever where there is nothing. May be
     /// cancelled.
-    pub async fn written(&mut self) -> Vec<RunId> {
+    pub async fn written(&mut self) -> VecDeque<RunId> {
         loop {
             let Some((writing, _)) = &mut self.writing else {
                 match self.due {
@@ -200,7 +213,7 @@ impl Writer {
                 continue;
             };
             let written = writing.await.map_err(io::Error::other).and_then(|written| written);
-            let runs = self.writing.take().map_or_else(Vec::new, |(_, runs)| runs);
+            let runs = self.writing.take().map_or_else(VecDeque::new, |(_, runs)| runs);
             self.look_at(written);
             return runs;
         }
@@ -294,7 +307,7 @@ mod tests {
     async fn kept(folder: &Path, lines: impl IntoIterator<Item = Line>) {
         let mut writer = Writer::new(Ledger::open(folder));
         for (number, line) in (1..).zip(lines) {
-            writer.note(RunId::from_u64(number), line);
+            assert_eq!(writer.note(RunId::from_u64(number), line), None);
         }
         writer.written().await;
         assert!(writer.is_idle());
@@ -329,6 +342,20 @@ mod tests {
         let written = tokio::time::timeout(Duration::from_secs(30), writer.written()).await;
         assert!(written.unwrap().is_empty());
         assert!(children(5, "x\n").is_update_to(&known()));
+    }
+
+    #[tokio::test]
+    async fn no_more_than_so_many_runs_wait_for_a_disk_that_does_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(Ledger::open(folder.path()));
+        let most = MOST_UNWRITTEN as u64;
+        // Nobody looks at whether it was written: it is as if it had not been.
+        let given_up: Vec<RunId> =
+            (1..=most + 2).filter_map(|run| writer.note(RunId::from_u64(run), line("a", 7))).collect();
+        assert_eq!(given_up, [1, 2].map(RunId::from_u64));
+        assert_eq!(writer.written().await.len(), MOST_UNWRITTEN);
+        assert!(writer.is_idle());
+        assert_eq!(Ledger::open(folder.path()).applied().len(), 1);
     }
 
     fn set_aside_in(folder: &Path) -> usize {
