@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use nix::libc;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -51,15 +52,46 @@ pub struct Line {
 }
 
 /// What is on disk.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Contents {
     format: u32,
-    watches: BTreeMap<String, Entry>,
+    watches: BTreeMap<WatchName, Entry>,
+}
+
+/// What a ledger of any format says first of all.
+#[derive(Debug, Deserialize)]
+struct Head {
+    format: u32,
+}
+
+/// A ledger of this format. What it says of each watch is looked at by itself: a later release may have more to say of
+/// some.
+#[derive(Debug, Deserialize)]
+struct Body {
+    watches: BTreeMap<String, Value>,
 }
 
 impl Contents {
     fn new() -> Self {
         Self { format: FORMAT, watches: BTreeMap::new() }
+    }
+
+    /// What these bytes say, and of how many watches they say what cannot be understood.
+    fn parse(bytes: &[u8]) -> Result<(Self, usize), Unusable> {
+        let Head { format } = serde_json::from_slice(bytes)?;
+        if format > FORMAT {
+            return Err(Unusable::Later(format));
+        }
+        let Body { watches } = serde_json::from_slice(bytes)?;
+        let mut contents = Self::new();
+        let mut not_understood = 0;
+        for (name, entry) in watches {
+            match (WatchName::try_from(name), serde_json::from_value(entry)) {
+                (Ok(name), Ok(entry)) => drop(contents.watches.insert(name, entry)),
+                _ => not_understood += 1,
+            }
+        }
+        Ok((contents, not_understood))
     }
 }
 
@@ -114,9 +146,7 @@ impl Ledger {
     #[must_use]
     pub fn applied(&self) -> HashMap<WatchName, Applied> {
         let entries = self.contents.watches.iter();
-        entries
-            .filter_map(|(name, entry)| Some((name.as_str().try_into().ok()?, entry.applied.clone())))
-            .collect()
+        entries.map(|(name, entry)| (name.clone(), entry.applied.clone())).collect()
     }
 
     fn note(&mut self, run: RunId, line: Line) {
@@ -125,19 +155,19 @@ impl Ledger {
         let Some(applied) = progress.applied().cloned() else { return };
         // A clock that is off by ages is no reason to keep nothing.
         let at = Timestamp::try_from(line.at).unwrap_or(Timestamp::UNIX_EPOCH);
-        self.contents.watches.insert(line.watch.to_string(), Entry { applied, at });
+        self.contents.watches.insert(line.watch, Entry { applied, at });
     }
 
     /// Returns whether what is to be written has changed.
     fn begin(&mut self, run: RunId, watch: &WatchName, given: Applied) -> bool {
         let progress = self.progress(watch);
         let known = if progress.begin(run, given) { progress.applied().cloned() } else { None };
-        let entry = self.contents.watches.get_mut(watch.as_str());
+        let entry = self.contents.watches.get_mut(watch);
         entry.zip(known).map(|(entry, known)| entry.applied = known).is_some()
     }
 
     fn progress(&mut self, watch: &WatchName) -> &mut Progress {
-        let written = self.contents.watches.get(watch.as_str());
+        let written = self.contents.watches.get(watch);
         let progress = || Progress::new(written.map(|entry| entry.applied.clone()));
         self.progress.entry(watch.clone()).or_insert_with(progress)
     }
@@ -266,8 +296,14 @@ fn read(path: &Path) -> Result<Contents, Unusable> {
             }
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
-            let contents: Contents = serde_json::from_slice(&bytes)?;
-            if contents.format > FORMAT { Err(Unusable::Later(contents.format)) } else { Ok(contents) }
+            let (contents, not_understood) = Contents::parse(&bytes)?;
+            if not_understood > 0 {
+                let ledger = path.display();
+                warn!(
+                    "the ledger {ledger} says of {not_understood} watches what cannot be understood; it is passed over"
+                );
+            }
+            Ok(contents)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::new()),
         Err(error) => Err(error.into()),
@@ -356,6 +392,30 @@ mod tests {
         assert_eq!(writer.written().await.len(), MOST_UNWRITTEN);
         assert!(writer.is_idle());
         assert_eq!(Ledger::open(folder.path()).applied().len(), 1);
+    }
+
+    #[test]
+    fn a_watch_of_which_a_later_release_says_more_costs_the_others_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = |sign: &str| {
+            format!(
+                r#"{{"applied": {{"znode": "/a", "version": {{"czxid": 1, "mzxid": 3, "version": 2, "sign": {sign}}}}},
+                "at": "2026-01-01T00:00:00Z"}}"#
+            )
+        };
+        let (known, unknown) = (entry("null"), entry(r#"{"unheard-of": 1}"#));
+        let text =
+            format!(r#"{{"format": 1, "watches": {{"a": {known}, "b": {unknown}, "not a name": {known}}}}}"#);
+        fs::write(folder.path().join("ledger.json"), text).unwrap();
+        let applied = Ledger::open(folder.path()).applied();
+        assert_eq!((applied.len(), &applied[&"a".try_into().unwrap()]), (1, &line("a", 3).applied));
+        assert_eq!(set_aside_in(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_ledger_of_a_later_release_is_known_as_that_whatever_it_looks_like() {
+        let parsed = Contents::parse(br#"{"format": 2, "watches": [{"name": "a"}]}"#);
+        assert!(matches!(parsed, Err(Unusable::Later(2))), "{parsed:?}");
     }
 
     fn set_aside_in(folder: &Path) -> usize {
