@@ -141,6 +141,7 @@ pub async fn run(
     let (scheduler_asks_in, scheduler_asks) = mpsc::channel(AHEAD);
     let (teller, tidings) = events::teller();
     let (records, asked) = reader::reader();
+    let (defined_in, defined) = watch::channel(None);
     let (wrong_in, wrong) = watch::channel(Wrong::default());
 
     let options = loader::Options {
@@ -155,6 +156,10 @@ pub async fn run(
         let mut problems = Problems::default();
         while let Some(reload) = reloads.recv().await {
             problems.tell(&reload, &reload_teller);
+            defined_in.send_modify(|defined| {
+                let defined = defined.get_or_insert_default();
+                reload.changes.iter().for_each(|change| change.apply_to(defined));
+            });
             wrong_in.send_replace(Wrong { problems: reload.problems, outdated: reload.outdated });
             if changes_in.send(reload.changes).await.is_err() {
                 return;
@@ -179,7 +184,7 @@ pub async fn run(
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
     let (beats_in, beats) = watch::channel(Beat::default());
-    let inlets = Inlets { happenings, tidings, requests: asked, beats: beats_in };
+    let inlets = Inlets { happenings, tidings, requests: asked, defined, beats: beats_in };
     let history = History::new(daemon.state_dir.clone());
     parts.add("journal", journal::keep(inlets, ledger, history, kept_in));
     let mut watchdog = Watchdog::new(sd_notify::watchdog_enabled(), hub_asks_in.clone(), beats, waits);

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::record::events::{Events, Tidings, What};
 use crate::record::history::{History, Output, Question};
-use crate::record::ledger::{Ledger, Line, Writer};
+use crate::record::ledger::{Defined, Ledger, Line, Writer};
 use crate::record::metrics::Metrics;
 use crate::record::reader::Request;
 use crate::record::run_log::log;
@@ -29,6 +29,8 @@ pub struct Inlets {
     pub tidings: Tidings,
     /// What others want to know.
     pub requests: mpsc::Receiver<Request>,
+    /// Which watches there are.
+    pub defined: Defined,
     /// Where it is told which of the daemon's heartbeats has come as far as this.
     pub beats: watch::Sender<Beat>,
 }
@@ -37,7 +39,8 @@ pub struct Inlets {
 /// be noted of go to `kept`, which has no bound so that this and whoever tells cannot wait for each other; what
 /// is in it is a number for each run that has ended just now.
 pub async fn keep(inlets: Inlets, ledger: Ledger, history: History, kept: mpsc::UnboundedSender<RunId>) {
-    let Inlets { mut happenings, mut tidings, mut requests, beats } = inlets;
+    let Inlets { mut happenings, mut tidings, mut requests, defined, beats } = inlets;
+    let ledger = Writer::new(ledger, defined);
     let mut journal = Journal::new(ledger, history, kept, beats);
     let mut telling = true;
     while telling || !journal.is_idle() {
@@ -78,13 +81,13 @@ struct Journal {
 
 impl Journal {
     fn new(
-        ledger: Ledger,
+        ledger: Writer,
         history: History,
         kept: mpsc::UnboundedSender<RunId>,
         beats: watch::Sender<Beat>,
     ) -> Self {
         Self {
-            ledger: Writer::new(ledger),
+            ledger,
             history,
             events: Events::new(SystemTime::now()),
             runs: Runs::default(),
@@ -233,7 +236,7 @@ mod tests {
             let (reader, requests) = reader();
             let (kept_in, kept) = mpsc::unbounded_channel();
             let beats = watch::Sender::default();
-            let inlets = Inlets { happenings, tidings, requests, beats };
+            let inlets = Inlets { happenings, tidings, requests, defined: watch::channel(None).1, beats };
             let ledger = Ledger::open(base.path());
             let history = History::new(base.path().to_owned());
             let journal = tokio::spawn(keep(inlets, ledger, history, kept_in));
@@ -297,7 +300,8 @@ mod tests {
     async fn while_the_disk_does_not_answer_the_minder_is_told_of_the_first_ends_that_they_are_over() {
         let base = tempfile::tempdir().unwrap();
         let (kept_in, mut kept) = mpsc::unbounded_channel();
-        let (ledger, history) = (Ledger::open(base.path()), History::new(base.path().to_owned()));
+        let ledger = Writer::new(Ledger::open(base.path()), watch::channel(None).1);
+        let history = History::new(base.path().to_owned());
         let mut journal = Journal::new(ledger, history, kept_in, watch::Sender::default());
         // Nobody looks at whether anything was written: it is as if it had not been.
         for run in 1..=10_000 {

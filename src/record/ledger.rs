@@ -3,7 +3,7 @@
 //! A ledger that cannot be read, or not be written, costs at most a run that was not needed, and is never a
 //! reason not to start or not to run.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,11 +15,12 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::config::spec::WatchName;
+use crate::config::spec::{MOST_REMEMBERED, WatchName, kept_since};
 use crate::run::folder;
 use crate::schedule::order::{Applied, RunId};
 use crate::schedule::progress::Progress;
@@ -172,6 +173,23 @@ impl Ledger {
         self.progress.entry(watch.clone()).or_insert_with(progress)
     }
 
+    /// Forgets what was applied longest ago by watches that are not `defined`, where they are too many.
+    fn forget_beyond(&mut self, most: usize, defined: &HashSet<WatchName>) {
+        let Self { contents: Contents { watches, .. }, progress, .. } = self;
+        if watches.len() > most + defined.len() {
+            let others = watches.iter().filter(|(name, _)| !defined.contains(*name));
+            if let Some(since) = kept_since(others.map(|(_, entry)| entry.at).collect(), most) {
+                watches.retain(|name, entry| defined.contains(name) || entry.at >= since);
+            }
+        }
+        if progress.len() > most + defined.len() {
+            let others = progress.iter().filter(|(name, _)| !defined.contains(*name));
+            if let Some(since) = kept_since(others.map(|(_, progress)| progress.last()).collect(), most) {
+                progress.retain(|name, progress| defined.contains(name) || progress.last() >= since);
+            }
+        }
+    }
+
     fn text(&self) -> io::Result<Vec<u8>> {
         let mut text = serde_json::to_vec_pretty(&self.contents)?;
         text.push(b'\n');
@@ -179,10 +197,14 @@ impl Ledger {
     }
 }
 
+/// The watches that are defined, whose entries are never let go of; `None`: they are not known yet.
+pub type Defined = watch::Receiver<Option<HashSet<WatchName>>>;
+
 /// The ledger with a writer of its own, so that a disk that is slow or full keeps nobody waiting.
 #[derive(Debug)]
 pub struct Writer {
     ledger: Ledger,
+    defined: Defined,
     /// The runs whose line is not on disk yet.
     unwritten: VecDeque<RunId>,
     /// When what has come together is written; `None`: there is nothing.
@@ -195,8 +217,8 @@ pub struct Writer {
 impl Writer {
     /// A writer of this ledger.
     #[must_use]
-    pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, unwritten: VecDeque::new(), due: None, writing: None, failed: false }
+    pub fn new(ledger: Ledger, defined: Defined) -> Self {
+        Self { ledger, defined, unwritten: VecDeque::new(), due: None, writing: None, failed: false }
     }
 
     /// Takes note of a run that ended well. Returns the run that is no longer waited for, if the disk takes too long:
@@ -204,6 +226,7 @@ impl Writer {
     #[must_use]
     pub fn note(&mut self, run: RunId, line: Line) -> Option<RunId> {
         self.ledger.note(run, line);
+        self.forget();
         self.unwritten.push_back(run);
         self.due.get_or_insert_with(|| Instant::now() + COLLECT);
         if self.unwritten.len() <= MOST_UNWRITTEN {
@@ -220,6 +243,14 @@ impl Writer {
     pub fn begin(&mut self, run: RunId, watch: &WatchName, given: Applied) {
         if self.ledger.begin(run, watch, given) {
             self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+        }
+        self.forget();
+    }
+
+    /// Names may be made up by a program.
+    fn forget(&mut self) {
+        if let Some(defined) = &*self.defined.borrow() {
+            self.ledger.forget_beyond(MOST_REMEMBERED, defined);
         }
     }
 
@@ -340,8 +371,13 @@ mod tests {
         }
     }
 
+    fn writer(folder: &Path) -> Writer {
+        // Nobody says which watches are defined.
+        Writer::new(Ledger::open(folder), watch::channel(None).1)
+    }
+
     async fn kept(folder: &Path, lines: impl IntoIterator<Item = Line>) {
-        let mut writer = Writer::new(Ledger::open(folder));
+        let mut writer = writer(folder);
         for (number, line) in (1..).zip(lines) {
             assert_eq!(writer.note(RunId::from_u64(number), line), None);
         }
@@ -372,7 +408,7 @@ mod tests {
         kept(folder.path(), [Line { applied, ..line("a", 0) }]).await;
         assert!(!children(5, "x\n").is_update_to(&known()));
         assert!(children(5, "y\n").is_update_to(&known()));
-        let mut writer = Writer::new(Ledger::open(folder.path()));
+        let mut writer = writer(folder.path());
         let given = Applied { znode: "/a".into(), version: children(4, "y\n") };
         writer.begin(RunId::from_u64(1), &"a".try_into().unwrap(), given);
         let written = tokio::time::timeout(Duration::from_secs(30), writer.written()).await;
@@ -383,7 +419,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_than_so_many_runs_wait_for_a_disk_that_does_not_answer() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(Ledger::open(folder.path()));
+        let mut writer = writer(folder.path());
         let most = MOST_UNWRITTEN as u64;
         // Nobody looks at whether it was written: it is as if it had not been.
         let given_up: Vec<RunId> =
@@ -416,6 +452,25 @@ mod tests {
     fn a_ledger_of_a_later_release_is_known_as_that_whatever_it_looks_like() {
         let parsed = Contents::parse(br#"{"format": 2, "watches": [{"name": "a"}]}"#);
         assert!(matches!(parsed, Err(Unusable::Later(2))), "{parsed:?}");
+    }
+
+    #[test]
+    fn of_more_watches_than_any_host_has_the_oldest_are_forgotten_but_not_those_that_are_defined() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path());
+        let name = |number: u64| WatchName::try_from(format!("w{number}").as_str()).unwrap();
+        let defined: HashSet<WatchName> = [1, 2, 3].map(name).into();
+        for number in 1..=100 {
+            let line =
+                Line { at: UNIX_EPOCH + Duration::from_secs(number), ..line(name(number).as_str(), 7) };
+            ledger.begin(RunId::from_u64(number), &line.watch, line.applied.clone());
+            ledger.note(RunId::from_u64(number), line);
+            ledger.forget_beyond(16, &defined);
+            assert!(ledger.contents.watches.len() <= 16 + 3 && ledger.progress.len() <= 16 + 3);
+        }
+        let kept = ledger.applied();
+        assert!(defined.iter().all(|name| kept.contains_key(name) && ledger.progress.contains_key(name)));
+        assert!((90..=100).all(|number| kept.contains_key(&name(number))));
     }
 
     fn set_aside_in(folder: &Path) -> usize {
