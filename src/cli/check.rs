@@ -15,7 +15,7 @@ use crate::config::explain::explain;
 use crate::config::folder::{self, Content, Folder, Found, Scan};
 use crate::config::located;
 use crate::config::parse::Placed;
-use crate::config::problem::{Place, Problem, Warning};
+use crate::config::problem::{Problem, Source, Warning};
 use crate::config::settings::{Overrides, Settings};
 
 /// Check watch files without running anything
@@ -126,12 +126,12 @@ fn warnings(watches: &[(PathBuf, Placed)], texts: &BTreeMap<PathBuf, String>, eu
     for file in watches.chunk_by(|(one, _), (other, _)| one == other) {
         let path = &file[0].0;
         let text = texts.get(path).map_or("", String::as_str);
-        let values = located::values(text);
+        let (source, values) = (Source::new(path, text), located::values(text));
         for (number, (_, placed)) in file.iter().enumerate().filter(|(_, (_, placed))| placed.spec.enabled) {
             for remark in odd::remarks(&placed.spec, euid).into_iter().chain(host::remarks(&placed.spec)) {
                 let value = values.get(number).and_then(|keys| keys.get(remark.key));
                 // A key that is left out, or comes from the defaults, has no place but that of its watch.
-                let place = value.map_or_else(|| placed.place.clone(), |span| Place::new(text, span.clone()));
+                let place = value.map_or_else(|| placed.place.clone(), |span| source.place(span.clone()));
                 warnings.push(Warning(Problem::at(path, place, remark.message).with_help(remark.help)));
             }
         }
