@@ -29,7 +29,7 @@ pub use self::pid_file::PidFile;
 pub use self::run_dir::RunDir;
 pub use self::state_dir::StateDir;
 use self::systemd::{keep_current, reload_when_asked};
-use self::telling::{Problems, tell_connection, tell_news};
+use self::telling::{tell_connection, tell_news, tell_reload};
 use self::watchdog::Watchdog;
 use crate::config::loader;
 use crate::config::settings::{Daemon, Settings};
@@ -153,9 +153,8 @@ pub async fn run(
     parts.add("loader", loader::run(options, reload_requests, reloads_in, stop.clone()));
     let reload_teller = teller.clone();
     parts.add("loader", async move {
-        let mut problems = Problems::default();
         while let Some(reload) = reloads.recv().await {
-            problems.tell(&reload, &reload_teller);
+            tell_reload(&reload, &reload_teller);
             defined_in.send_modify(|defined| {
                 let defined = defined.get_or_insert_default();
                 reload.changes.iter().for_each(|change| change.apply_to(defined));

@@ -3,6 +3,7 @@
 //! Decides nothing about what follows from a problem. A problem keeps the line it is about, so that it
 //! can be shown long after the file has changed.
 
+mod news;
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_width::UnicodeWidthChar;
 
+pub use self::news::ProblemNews;
 
 /// The most columns of a source line that are shown; of a longer one the part around the place.
 const WINDOW: usize = 120;
