@@ -157,7 +157,6 @@ fn overrides(args: &RunArgs) -> Overrides {
         config_dir: args.config_path.clone(),
         state_dir: args.state_dir.clone(),
         run_dir: args.run_dir.clone(),
-        hostname: None,
         log_target,
         log_level: level,
     }
