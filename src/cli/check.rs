@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::cli::EXIT_CONFIGURATION;
+use crate::cli::people::count;
 use crate::config::changes::Catalog;
 use crate::config::explain::explain;
 use crate::config::folder::{self, Content, Folder, Found, Scan};
@@ -182,24 +183,20 @@ fn print(outcome: &Outcome, explains: bool, out: &mut dyn Write, err: &mut dyn W
     for warning in warnings {
         writeln!(err, "{warning}\n")?;
     }
-    let warned = counted(warnings.len(), "warning", "warnings");
+    let warned = count(warnings.len(), "warning", "warnings");
     if problems.is_empty() {
         if explains {
             return Ok(());
         }
-        let (watches, files) = (counted(watches.len(), "watch", "watches"), counted(*files, "file", "files"));
+        let (watches, files) = (count(watches.len(), "watch", "watches"), count(*files, "file", "files"));
         let with = if warnings.is_empty() { String::new() } else { format!(", with {warned}") };
         return writeln!(out, "{watches} in {files}: ok{with}");
     }
     let places: BTreeSet<&PathBuf> = problems.iter().map(|problem| &problem.file).collect();
-    let count = counted(problems.len(), "problem", "problems");
+    let problems = count(problems.len(), "problem", "problems");
     let places = if places.len() == 1 { String::new() } else { format!(" in {} places", places.len()) };
     let and = if warnings.is_empty() { String::new() } else { format!(", {warned}") };
-    writeln!(err, "{count}{places}{and}")
-}
-
-fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
+    writeln!(err, "{problems}{places}{and}")
 }
 
 #[cfg(test)]
