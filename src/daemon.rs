@@ -152,7 +152,7 @@ pub async fn run(
     };
     parts.add("loader", loader::run(options, reload_requests, reloads_in, stop.clone()));
     let reload_teller = teller.clone();
-    parts.add("loader", async move {
+    parts.add("reload relay", async move {
         while let Some(reload) = reloads.recv().await {
             tell_reload(&reload, &reload_teller);
             defined_in.send_modify(|defined| {
