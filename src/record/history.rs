@@ -23,17 +23,12 @@ use self::shelf::RUNS;
 pub use self::store::LastEnded;
 use self::store::Store;
 use crate::config::spec::WatchName;
+use crate::record::ledger::{COLLECT, TRY_AGAIN};
 use crate::record::run_record::RunRecord;
 use crate::schedule::order::RunId;
 
 /// How much of a run's output is kept, in bytes: as much as the minder hands on.
 pub const OUTPUT_BYTES: usize = 64 << 10;
-
-/// How long the ends of runs are collected before they are written together.
-const COLLECT: Duration = Duration::from_millis(50);
-
-/// How long after a write that failed the next one is tried.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// How many runs may wait to be written, and with how much output in bytes; of more, the first is given up. The worker
 /// may have as many more.

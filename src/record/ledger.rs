@@ -28,14 +28,15 @@ use crate::schedule::progress::Progress;
 /// The number of the format. A file with a greater one is a later release's and is set aside.
 const FORMAT: u32 = 1;
 
-/// The mode of the state folder: what is applied is nobody else's business.
+/// The mode of the state folder and the folders in it: what is applied, and what commands print, is nobody else's
+/// business.
 pub const FOLDER_MODE: u32 = 0o700;
 
 /// How long the ends of runs are collected before they are written together.
-const COLLECT: Duration = Duration::from_millis(50);
+pub(super) const COLLECT: Duration = Duration::from_millis(50);
 
 /// How long after a write that failed the next one is tried.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// How many runs whose line is not on disk yet may be waited for, beside those of the line that is being written: a
 /// disk that does not answer is not waited for by more.
