@@ -1,10 +1,9 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
+mod held_folder;
 mod lock;
 mod notifier;
 mod pid_file;
-mod run_dir;
-mod state_dir;
 mod systemd;
 mod telling;
 mod watchdog;
@@ -24,10 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::held_folder::HeldFolder;
 use self::notifier::{Notification, Notifier};
 pub use self::pid_file::PidFile;
-pub use self::run_dir::RunDir;
-pub use self::state_dir::StateDir;
 use self::systemd::{keep_current, reload_when_asked};
 use self::telling::{tell_connection, tell_news, tell_reload};
 use self::watchdog::Watchdog;
@@ -102,7 +100,7 @@ pub enum DaemonError {
 /// When it cannot start. Once it has, nothing but a bug.
 pub async fn run(
     settings: Settings,
-    held: (RunDir, StateDir),
+    held: [HeldFolder; 2],
     group: Option<Gid>,
     log: &Logging,
 ) -> Result<(), DaemonError> {

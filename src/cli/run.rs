@@ -10,7 +10,7 @@ use crate::cli::EXIT_CONFIGURATION;
 use crate::config::problem::Problem;
 use crate::config::settings::{DEFAULT_FILE, LogTarget, Overrides, Settings};
 use crate::config::spec::GroupRef;
-use crate::daemon::{self, PidFile, RunDir, StateDir};
+use crate::daemon::{self, HeldFolder, PidFile};
 use crate::record;
 use crate::run::identity;
 
@@ -100,7 +100,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     let log = record::log::open(&settings.log, args.daemonize)?;
-    let held = (RunDir::take(&settings.daemon.run_dir)?, StateDir::take(&settings.daemon.state_dir)?);
+    let held = [HeldFolder::run(&settings.daemon.run_dir)?, HeldFolder::state(&settings.daemon.state_dir)?];
     std::env::set_current_dir("/")?;
     if args.daemonize {
         nix::unistd::daemon(true, false).context("cannot detach")?;
