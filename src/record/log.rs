@@ -94,14 +94,13 @@ enum Outlet {
     Journald(Journald),
 }
 
-/// Opens what the settings say that is logged to. Who `detaches` after that has no stderr worth the name, and learns here
-/// of all that is wrong.
+/// Opens what the settings say that is logged to. Who `is_detached` has no stderr worth the name.
 ///
 /// # Errors
 /// When that is nowhere to write to.
-pub fn open(log: &Log, detaches: bool) -> Result<Opened, LogError> {
-    let is_terminal = !detaches && io::stderr().is_terminal();
-    let is_journal = !detaches && stderr_is_journal();
+pub fn open(log: &Log, is_detached: bool) -> Result<Opened, LogError> {
+    let is_terminal = !is_detached && io::stderr().is_terminal();
+    let is_journal = !is_detached && stderr_is_journal();
     let level = |error| LogError::Level { level: log.level.clone(), error };
     // The ZooKeeper client's own lines are about what the daemon says itself, and better. A line about each
     // event of inotify would be an event itself where the log is in a folder that is watched, such as the one
