@@ -5,7 +5,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 PROGRAM = $${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/twitcher
 
-DEB = cargo deb --no-build --output target/packages/
+# Not stripped further than it was built: a backtrace has the names of functions.
+DEB = cargo deb --no-build --no-strip --output target/packages/
 
 RPM = rpmbuild -bb --quiet --define '_sourcedir $(CURDIR)' --define '_topdir $(CURDIR)/target/rpmbuild' \
 	--define '_rpmdir $(CURDIR)/target/packages' \

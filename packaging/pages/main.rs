@@ -17,6 +17,9 @@ use clap_complete::Shell;
 use roff::{Roff, roman};
 use twitcher::cli::Cli;
 
+/// In quotes: without them the next word of the line would be taken for the date.
+const NO_DATE: &str = "\"\"";
+
 /// A page beside those of the commands.
 struct Page {
     name: &'static str,
@@ -89,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn render(page: &Page, source: &Path, readme: &str) -> Result<String, Box<dyn Error>> {
     let mut text = Roff::new();
     let release = format!("twitcher {}", env!("CARGO_PKG_VERSION"));
-    text.control("TH", [page.name, page.section, "", &release]);
+    text.control("TH", [page.name, page.section, NO_DATE, &release]);
     text.control("SH", ["NAME"]).text([roman(format!("{} - {}", page.name, page.about))]);
     for part in page.parts {
         let of_readme =

@@ -18,6 +18,7 @@ pub fn is_installed_used_and_removed(server: &Server) {
     let site = Site::new(server, "deb");
     let before = site.machine.paths();
     installs_and_starts_nothing(&site, &first);
+    site.has_names_for_a_backtrace();
     has_a_page_for_each_command(&site);
     site.is_ready_when_it_is_started();
     let mut runs = 0;

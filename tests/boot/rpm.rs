@@ -25,6 +25,7 @@ pub fn is_installed_used_and_removed(server: &Server) {
     site.write(&format!("{PRESETS}/99-default.preset"), "disable *\n");
     let before = site.machine.paths();
     installs_and_starts_nothing(&site, &first);
+    site.has_names_for_a_backtrace();
     site.is_ready_when_it_is_started();
     let mut runs = 0;
     site.runs_what_is_poked(&mut runs);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use twitcher::control::api::Runs;
@@ -60,6 +61,13 @@ impl Site {
         let path = self.machine.path(inside);
         fs::write(&path, text).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("a file that others can read");
+    }
+
+    pub fn has_names_for_a_backtrace(&self) {
+        say("the program has the names of its functions");
+        let program = self.machine.order(&["sh", "-c", "readlink -f $(command -v twitcher)"]);
+        let names = Command::new("nm").arg(self.machine.path(&program)).output().expect("nm");
+        assert!(String::from_utf8_lossy(&names.stdout).contains("twitcher"), "{names:?}");
     }
 
     pub fn is_ready_when_it_is_started(&self) {
