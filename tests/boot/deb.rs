@@ -72,9 +72,18 @@ fn has_a_page_for_each_command(site: &Site) {
         let said = String::from_utf8_lossy(&read.stderr);
         assert!(read.status.success() && said.is_empty(), "{page}: {said}");
     }
-    let completion = "source /usr/share/bash-completion/completions/twitcher && complete -p twitcher";
-    let completed = site.machine.order(&["bash", "-c", completion]);
-    assert!(completed.contains("twitcher"), "{completed}");
+    for (before, word, is_one, is_none) in
+        [("", "", "status", "minder"), ("run", "--d", "--daemonize", "--detached")]
+    {
+        let completion = format!(
+            "source /usr/share/bash-completion/completions/twitcher
+            COMP_WORDS=(twitcher {before} '{word}'); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            $(complete -p twitcher | grep -o '_twitcher') twitcher '{word}' '{before}'; echo \"${{COMPREPLY[@]}}\""
+        );
+        let completed = site.machine.order(&["bash", "-c", &completion]);
+        let completed: Vec<&str> = completed.split_whitespace().collect();
+        assert!(completed.contains(&is_one) && !completed.contains(&is_none), "{completed:?}");
+    }
 }
 
 fn removes_and_purges(site: &Site, before: &BTreeSet<String>) {
