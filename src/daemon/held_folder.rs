@@ -8,7 +8,7 @@ use super::lock::Lock;
 use crate::record::ledger;
 use crate::run::folder;
 
-/// The right to a folder, as long as it is held; also over a fork.
+/// The right to a folder, as long as it is held.
 #[derive(Debug)]
 pub struct HeldFolder {
     /// `None`: nobody can use the folder.
