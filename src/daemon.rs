@@ -1,11 +1,10 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
 mod detached;
+mod held_folder;
 mod lock;
 mod notifier;
 mod pid_file;
-mod run_dir;
-mod state_dir;
 mod systemd;
 mod telling;
 mod watchdog;
@@ -26,15 +25,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use self::detached::{Detached, start as start_detached};
+pub use self::held_folder::HeldFolder;
 use self::notifier::{Notification, Notifier};
 pub use self::pid_file::PidFile;
-pub use self::run_dir::RunDir;
-pub use self::state_dir::StateDir;
 use self::systemd::{keep_current, reload_when_asked};
-use self::telling::{Problems, tell_connection, tell_news};
+use self::telling::{tell_connection, tell_news, tell_reload};
 use self::watchdog::Watchdog;
 use crate::config::loader;
-use crate::config::settings::Settings;
+use crate::config::settings::{Daemon, Settings};
 use crate::control;
 use crate::control::desk::{About, Desk, Wrong};
 use crate::control::survey::Survey;
@@ -45,6 +43,7 @@ use crate::record::log::Logging;
 use crate::record::{events, reader};
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
+use crate::schedule::order::Adopted;
 use crate::schedule::scheduler::{Heritage, Scheduler};
 use crate::watch::hub;
 use crate::watch::update::Beat;
@@ -104,7 +103,7 @@ pub enum DaemonError {
 /// When it cannot start. Once it has, nothing but a bug.
 pub async fn run(
     settings: Settings,
-    held: (RunDir, StateDir),
+    held: [HeldFolder; 2],
     group: Option<Gid>,
     log: &Logging,
     up: impl FnOnce(),
@@ -113,12 +112,14 @@ pub async fn run(
     let daemon = &settings.daemon;
     // From the start, so that one that comes early is not the end of the process.
     let mut signals = Signals::new().map_err(DaemonError::Signals)?;
-    let state_dir = daemon.state_dir.clone();
-    // On a thread of its own: a disk may take its time.
-    let ledger = tokio::task::spawn_blocking(move || Ledger::open(&state_dir)).await;
-    let ledger = ledger.map_err(|_| DaemonError::PartEnded("ledger"))?;
-    let lang = std::env::var("LANG").ok();
-    let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
+    // A disk may take its time, and so may a minder.
+    let (ledger, minders, adopted) = tokio::select! {
+        found = find_what_is_left(daemon) => found?,
+        name = signals.next_stop() => {
+            info!("stopping before it has started: {name}");
+            return Ok(());
+        }
+    };
     info!(
         release = env!("CARGO_PKG_VERSION"),
         host = daemon.hostname,
@@ -142,6 +143,7 @@ pub async fn run(
     let (scheduler_asks_in, scheduler_asks) = mpsc::channel(AHEAD);
     let (teller, tidings) = events::teller();
     let (records, asked) = reader::reader();
+    let (defined_in, defined) = watch::channel(None);
     let (wrong_in, wrong) = watch::channel(Wrong::default());
 
     let options = loader::Options {
@@ -152,10 +154,13 @@ pub async fn run(
     };
     parts.add("loader", loader::run(options, reload_requests, reloads_in, stop.clone()));
     let reload_teller = teller.clone();
-    parts.add("loader", async move {
-        let mut problems = Problems::default();
+    parts.add("reload relay", async move {
         while let Some(reload) = reloads.recv().await {
-            problems.tell(&reload, &reload_teller);
+            tell_reload(&reload, &reload_teller);
+            defined_in.send_modify(|defined| {
+                let defined = defined.get_or_insert_default();
+                reload.changes.iter().for_each(|change| change.apply_to(defined));
+            });
             wrong_in.send_replace(Wrong { problems: reload.problems, outdated: reload.outdated });
             if changes_in.send(reload.changes).await.is_err() {
                 return;
@@ -180,7 +185,7 @@ pub async fn run(
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };
     parts.add("minder's link", minders.run(orders, outlets, kept, stop.clone(), daemon.stop_children));
     let (beats_in, beats) = watch::channel(Beat::default());
-    let inlets = Inlets { happenings, tidings, requests: asked, beats: beats_in };
+    let inlets = Inlets { happenings, tidings, requests: asked, defined, beats: beats_in };
     let history = History::new(daemon.state_dir.clone());
     parts.add("journal", journal::keep(inlets, ledger, history, kept_in));
     let mut watchdog = Watchdog::new(sd_notify::watchdog_enabled(), hub_asks_in.clone(), beats, waits);
@@ -262,6 +267,17 @@ pub async fn run(
     Ok(())
 }
 
+/// What an earlier daemon has left: what it has applied, and who minds its runs.
+async fn find_what_is_left(daemon: &Daemon) -> Result<(Ledger, Minders, Vec<Adopted>), DaemonError> {
+    let state_dir = daemon.state_dir.clone();
+    // On a thread of its own, so that signals are heard meanwhile.
+    let ledger = tokio::task::spawn_blocking(move || Ledger::open(&state_dir)).await;
+    let ledger = ledger.map_err(|_| DaemonError::PartEnded("ledger"))?;
+    let lang = std::env::var("LANG").ok();
+    let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
+    Ok((ledger, minders, adopted))
+}
+
 /// What a signal asks for.
 enum Asked {
     Stop(&'static str),
@@ -294,11 +310,11 @@ impl Signals {
         }
     }
 
+    /// Leaves a SIGHUP for later.
     async fn next_stop(&mut self) -> &'static str {
-        loop {
-            if let Asked::Stop(name) = self.next().await {
-                return name;
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

@@ -10,12 +10,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::cli::EXIT_CONFIGURATION;
+use crate::cli::people::count;
 use crate::config::changes::Catalog;
 use crate::config::explain::explain;
 use crate::config::folder::{self, Content, Folder, Found, Scan};
 use crate::config::located;
 use crate::config::parse::Placed;
-use crate::config::problem::{Place, Problem, Warning};
+use crate::config::problem::{Problem, Source, Warning};
 use crate::config::settings::{Overrides, Settings};
 
 /// Check watch files without running anything
@@ -126,12 +127,12 @@ fn warnings(watches: &[(PathBuf, Placed)], texts: &BTreeMap<PathBuf, String>, eu
     for file in watches.chunk_by(|(one, _), (other, _)| one == other) {
         let path = &file[0].0;
         let text = texts.get(path).map_or("", String::as_str);
-        let values = located::values(text);
+        let (source, values) = (Source::new(path, text), located::values(text));
         for (number, (_, placed)) in file.iter().enumerate().filter(|(_, (_, placed))| placed.spec.enabled) {
             for remark in odd::remarks(&placed.spec, euid).into_iter().chain(host::remarks(&placed.spec)) {
                 let value = values.get(number).and_then(|keys| keys.get(remark.key));
                 // A key that is left out, or comes from the defaults, has no place but that of its watch.
-                let place = value.map_or_else(|| placed.place.clone(), |span| Place::new(text, span.clone()));
+                let place = value.map_or_else(|| placed.place.clone(), |span| source.place(span.clone()));
                 warnings.push(Warning(Problem::at(path, place, remark.message).with_help(remark.help)));
             }
         }
@@ -182,24 +183,20 @@ fn print(outcome: &Outcome, explains: bool, out: &mut dyn Write, err: &mut dyn W
     for warning in warnings {
         writeln!(err, "{warning}\n")?;
     }
-    let warned = counted(warnings.len(), "warning", "warnings");
+    let warned = count(warnings.len(), "warning", "warnings");
     if problems.is_empty() {
         if explains {
             return Ok(());
         }
-        let (watches, files) = (counted(watches.len(), "watch", "watches"), counted(*files, "file", "files"));
+        let (watches, files) = (count(watches.len(), "watch", "watches"), count(*files, "file", "files"));
         let with = if warnings.is_empty() { String::new() } else { format!(", with {warned}") };
         return writeln!(out, "{watches} in {files}: ok{with}");
     }
     let places: BTreeSet<&PathBuf> = problems.iter().map(|problem| &problem.file).collect();
-    let count = counted(problems.len(), "problem", "problems");
+    let problems = count(problems.len(), "problem", "problems");
     let places = if places.len() == 1 { String::new() } else { format!(" in {} places", places.len()) };
     let and = if warnings.is_empty() { String::new() } else { format!(", {warned}") };
-    writeln!(err, "{count}{places}{and}")
-}
-
-fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
+    writeln!(err, "{problems}{places}{and}")
 }
 
 #[cfg(test)]

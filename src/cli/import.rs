@@ -6,12 +6,13 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::cli::EXIT_CONFIGURATION;
-use crate::config::problem::{Place, Problem};
+use crate::config::problem::{Problem, Source};
 use crate::config::spec::WatchName;
 use answer::{Answer, Failure};
 
@@ -96,8 +97,8 @@ fn read(path: &Path) -> anyhow::Result<Result<Vec<answer::Registered>, Problem>>
 
 fn problem(path: &Path, text: &str, failure: Failure) -> Problem {
     let Failure { line, message, is_syntax } = failure;
-    let problem = match line.and_then(|line| place_of_line(text, line)) {
-        Some(place) => Problem::at(path, place, message),
+    let problem = match line.and_then(|line| span_of_line(text, line)) {
+        Some(span) => Source::new(path, text).problem(span, message),
         None => Problem::of_file(path, message),
     };
     if is_syntax {
@@ -107,12 +108,12 @@ fn problem(path: &Path, text: &str, failure: Failure) -> Problem {
     }
 }
 
-/// The place of what stands on a line, from 1.
-fn place_of_line(text: &str, line: usize) -> Option<Place> {
+/// Where what stands on a line is, from 1.
+fn span_of_line(text: &str, line: usize) -> Option<Range<usize>> {
     let found = text.lines().nth(line.checked_sub(1)?)?;
     let start = found.as_ptr() as usize - text.as_ptr() as usize;
     let indent = found.len() - found.trim_start().len();
-    Some(Place::new(text, start + indent..start + found.trim_end().len().max(indent)))
+    Some(start + indent..start + found.trim_end().len().max(indent))
 }
 
 /// A name for the next watch of a file, from the file's: `git`, `git-2`, `git-3`. Unlike what a watch without a

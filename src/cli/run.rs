@@ -10,7 +10,7 @@ use crate::cli::EXIT_CONFIGURATION;
 use crate::config::problem::Problem;
 use crate::config::settings::{DEFAULT_FILE, LogTarget, Overrides, Settings};
 use crate::config::spec::GroupRef;
-use crate::daemon::{self, Detached, PidFile, RunDir, StateDir};
+use crate::daemon::{self, Detached, HeldFolder, PidFile};
 use crate::record;
 use crate::run::identity;
 
@@ -107,7 +107,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     let log = record::log::open(&settings.log, args.detached)?;
-    let held = (RunDir::take(&settings.daemon.run_dir)?, StateDir::take(&settings.daemon.state_dir)?);
+    let held = [HeldFolder::run(&settings.daemon.run_dir)?, HeldFolder::state(&settings.daemon.state_dir)?];
     std::env::set_current_dir("/")?;
     if let Some(pidfile) = &mut pidfile {
         pidfile.write()?;
@@ -165,7 +165,6 @@ fn overrides(args: &RunArgs) -> Overrides {
         config_dir: args.config_path.clone(),
         state_dir: args.state_dir.clone(),
         run_dir: args.run_dir.clone(),
-        hostname: None,
         log_target,
         log_level: level,
     }

@@ -2,7 +2,7 @@
 //! problems, and decides which file has a name that two claim.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,17 @@ pub enum Change {
     },
     /// There is none any more.
     Removed(WatchName),
+}
+
+impl Change {
+    /// Keeps the names of the watches that are defined in step.
+    pub fn apply_to(&self, names: &mut HashSet<WatchName>) {
+        match self {
+            Self::Added(spec) => drop(names.insert(spec.name.clone())),
+            Self::Redefined { .. } => {}
+            Self::Removed(name) => drop(names.remove(name)),
+        }
+    }
 }
 
 /// The watches that are in force, by name.

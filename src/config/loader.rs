@@ -18,7 +18,7 @@ use super::changes::{Change, Outdated};
 use super::difference::describe_difference;
 use super::folder::unfinished::{self, Unfinished};
 use super::folder::{Interest, Unread};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemNews};
 use super::spec::WatchName;
 use super::watch_table::Defaults;
 use debounce::Debounce;
@@ -49,6 +49,8 @@ pub struct Reload {
     pub changes: Vec<Change>,
     /// Everything that is wrong now, by file.
     pub problems: Vec<Problem>,
+    /// What of that was not wrong before, and what no longer is.
+    pub news: ProblemNews,
     /// The watches that go on under their last good definition, since their file is wrong now.
     pub outdated: Outdated,
     /// How many watches there are, those that are not enabled among them.
@@ -127,7 +129,6 @@ pub async fn run(
         sight,
         seen,
         reloads,
-        problems: None,
         lost: BTreeSet::new(),
         touched: BTreeSet::new(),
         unfinished: Unfinished::default(),
@@ -214,8 +215,6 @@ struct Loader {
     sight: Sight,
     seen: mpsc::Receiver<Seen>,
     reloads: mpsc::Sender<Reload>,
-    /// What was wrong at the last look; `None` before the first.
-    problems: Option<Vec<Problem>>,
     /// Folders that have gone away or moved since the last look.
     lost: BTreeSet<PathBuf>,
     /// Of which paths something of interest was told since the last look.
@@ -299,17 +298,14 @@ impl Loader {
         self.unfinished.keep(|path| is_in_sight(&state, path));
         self.state = Some(state);
         self.unread.clear();
-        let Some(Looked { reload, unread }) = looked else { return Summary::default() };
+        let Some(Looked { reload, is_news, unread }) = looked else { return Summary::default() };
         self.unread = unread;
         let Some(reload) = reload else { return Summary::default() };
         self.told_by = None;
         let summary = reload.summary();
         log_changes(&reload.changes);
-        log_problems(self.problems.as_deref().unwrap_or_default(), &reload.problems);
-        let is_first = self.problems.is_none();
-        let differs = self.problems.as_ref() != Some(&reload.problems);
-        self.problems = Some(reload.problems.clone());
-        if is_first || differs || !reload.changes.is_empty() {
+        log_problems(&reload.news);
+        if is_news {
             // Nobody listens only while the daemon goes down.
             let _ = self.reloads.send(reload).await;
         }
@@ -340,14 +336,11 @@ fn log_changes(changes: &[Change]) {
     }
 }
 
-fn log_problems(before: &[Problem], now: &[Problem]) {
-    for problem in now.iter().filter(|problem| !before.contains(problem)) {
+fn log_problems(news: &ProblemNews) {
+    for problem in &news.new {
         error!("{}", problem.one_line());
     }
-    let broken: BTreeSet<&PathBuf> = now.iter().map(|problem| &problem.file).collect();
-    let repaired: BTreeSet<&PathBuf> =
-        before.iter().map(|problem| &problem.file).filter(|file| !broken.contains(file)).collect();
-    for file in repaired {
+    for file in &news.mended {
         info!("{}: nothing is wrong with it any more", file.display());
     }
 }

@@ -61,7 +61,7 @@ pub fn parse(
     let mut seen: BTreeMap<WatchName, usize> = BTreeMap::new();
     let mut watches = Vec::new();
     for (spec, span) in found {
-        let place = Place::new(source.text, span.clone());
+        let place = r.place(span.clone());
         if let Some(line) = seen.get(&spec.name) {
             let message = format!("a second watch with the name {:?}", spec.name.as_str());
             r.report_with_help(span, message, format!("the first is on line {line}: rename one of them"));

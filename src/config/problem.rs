@@ -3,12 +3,16 @@
 //! Decides nothing about what follows from a problem. A problem keeps the line it is about, so that it
 //! can be shown long after the file has changed.
 
+mod news;
+
 use std::fmt;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use unicode_width::UnicodeWidthChar;
+
+pub use self::news::ProblemNews;
 
 /// The most columns of a source line that are shown; of a longer one the part around the place.
 const WINDOW: usize = 120;
@@ -40,23 +44,6 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of `span` (bytes) in `text`. A span that lies outside is moved to the end.
-    #[must_use]
-    pub fn new(text: &str, span: Range<usize>) -> Self {
-        let mut start = span.start.min(text.len());
-        while !text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-        Self {
-            span: start..span.end.clamp(start, text.len()),
-            line: text[..start].matches('\n').count() + 1,
-            column: text[line_start..start].chars().count() + 1,
-            source_line: text[line_start..line_end].trim_end_matches('\r').to_owned(),
-        }
-    }
-
     /// The source line and the line of carets below it, both fit for a terminal.
     fn picture(&self) -> (String, String) {
         let first = self.column - 1;
@@ -188,38 +175,66 @@ impl fmt::Display for Warning {
     }
 }
 
-/// A text and where it came from: makes problems with a place.
-#[derive(Debug, Clone, Copy)]
+/// A text and where it came from: makes places in it and problems with one.
+#[derive(Debug, Clone)]
 pub struct Source<'a> {
     /// What the file is called in messages.
     pub path: &'a Path,
     /// All of it.
     pub text: &'a str,
+    /// Where each line begins, so that the lines are not counted for each place.
+    lines: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
+    /// A text of the file that is called this in messages.
+    #[must_use]
+    pub fn new(path: &'a Path, text: &'a str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { path, text, lines: std::iter::once(0).chain(ends).collect() }
+    }
+
     /// The text of a file.
     ///
     /// # Errors
     /// The bytes are not UTF-8, with the place of the first that is not.
     pub fn decode(path: &'a Path, bytes: &'a [u8]) -> Result<Self, Problem> {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Self { path, text }),
+            Ok(text) => Ok(Self::new(path, text)),
             Err(error) => {
                 let at = error.valid_up_to();
                 // Every broken byte becomes one replacement character, after a prefix that is as it was.
                 let shown = String::from_utf8_lossy(bytes);
-                let place = Place::new(&shown, at..at + '\u{fffd}'.len_utf8());
                 let message = format!("byte 0x{:02x} is not UTF-8 here", bytes[at]);
-                Err(Problem::at(path, place, message).with_help("save the file as UTF-8"))
+                let problem = Source::new(path, &shown).problem(at..at + '\u{fffd}'.len_utf8(), message);
+                Err(problem.with_help("save the file as UTF-8"))
             }
+        }
+    }
+
+    /// The place of `span` (bytes) in this text. A span that lies outside is moved to the end.
+    #[must_use]
+    pub fn place(&self, span: Range<usize>) -> Place {
+        let text = self.text;
+        let mut start = span.start.min(text.len());
+        while !text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let line = self.lines.partition_point(|&begin| begin <= start);
+        let line_start = self.lines[line - 1];
+        let line_end = self.lines.get(line).map_or(text.len(), |next| next - 1);
+        Place {
+            span: start..span.end.clamp(start, text.len()),
+            line,
+            column: text[line_start..start].chars().count() + 1,
+            source_line: text[line_start..line_end].trim_end_matches('\r').to_owned(),
         }
     }
 
     /// A problem at `span` (bytes) of this text.
     #[must_use]
     pub fn problem(&self, span: Range<usize>, message: impl Into<String>) -> Problem {
-        Problem::at(self.path, Place::new(self.text, span), message)
+        Problem::at(self.path, self.place(span), message)
     }
 }
 
@@ -230,7 +245,7 @@ mod tests {
 
     fn rendered(text: &str, at: &str) -> String {
         let start = text.find(at).unwrap();
-        Source { path: Path::new("a.toml"), text }.problem(start..start + at.len(), "wrong").to_string()
+        Source::new(Path::new("a.toml"), text).problem(start..start + at.len(), "wrong").to_string()
     }
 
     #[test]
@@ -280,11 +295,25 @@ mod tests {
 
     #[test]
     fn a_place_at_the_end_of_the_text_can_be_shown() {
-        let source = Source { path: Path::new("a.toml"), text: "a = " };
+        let source = Source::new(Path::new("a.toml"), "a = ");
         assert_eq!(
             source.problem(4..4, "value missing").to_string(),
             "a.toml:1:5: error: value missing\n 1 | a = \n   |     ^"
         );
+    }
+
+    #[test]
+    fn every_place_of_a_text_is_on_the_line_that_one_counts() {
+        let text = "\nä = 1\r\n\n[b]\n";
+        let source = Source::new(Path::new("a.toml"), text);
+        for at in (0..=text.len()).filter(|&at| text.is_char_boundary(at)) {
+            let place = source.place(at..at);
+            let above: Vec<&str> = text[..at].split('\n').collect();
+            let line = text.split('\n').nth(above.len() - 1).unwrap().trim_end_matches('\r');
+            let column = above.last().unwrap().chars().count() + 1;
+            assert_eq!((place.line, place.column, &*place.source_line), (above.len(), column, line), "{at}");
+        }
+        assert_eq!(source.place(99..100).span, text.len()..text.len());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration;
 use super::keys;
-use super::problem::{Problem, Source};
+use super::problem::{Place, Problem, Source};
 use super::words::{Words, listed};
 
 /// A value with its place.
@@ -42,6 +42,11 @@ impl<'a> Reader<'a> {
             }
         }
         errors.is_empty().then(|| document.into_inner())
+    }
+
+    /// Where this stands.
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
+        self.source.place(span)
     }
 
     pub(super) fn report(&mut self, span: Range<usize>, message: impl Into<String>) {

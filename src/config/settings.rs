@@ -115,11 +115,9 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// `--run-dir`, `TWITCHER_RUN_DIR`.
     pub run_dir: Option<PathBuf>,
-    /// The name to use for this host.
-    pub hostname: Option<String>,
     /// `--log-to-stderr`, `--logfile`.
     pub log_target: Option<LogTarget>,
-    /// `--verbose`, `--debug`, `TWITCHER_LOG`.
+    /// `--verbose`, `--debug`, `--log`, `TWITCHER_LOG`.
     pub log_level: Option<String>,
 }
 
@@ -161,7 +159,7 @@ impl Settings {
         if let Some(level) = &overrides.log_level
             && let Err(why) = log_filter(level)
         {
-            problems.push(override_problem("TWITCHER_LOG", &why).with_help(log::LEVELS));
+            problems.push(override_problem("--log or TWITCHER_LOG", &why).with_help(log::LEVELS));
         }
         let mut absolute = |given: Option<PathBuf>, what, from_file: Option<PathBuf>, default: &str| {
             let Some(path) = given else { return from_file.unwrap_or_else(|| default.into()) };
@@ -171,10 +169,25 @@ impl Settings {
             })
         };
         let daemon = Daemon {
-            config_dir: absolute(overrides.config_dir, "--config-path", file.config_dir, "/etc/twitcher.d"),
-            state_dir: absolute(overrides.state_dir, "--state-dir", file.state_dir, "/var/lib/twitcher"),
-            run_dir: absolute(overrides.run_dir, "--run-dir", file.run_dir, "/run/twitcher"),
-            hostname: overrides.hostname.or(file.hostname).unwrap_or_else(machine_name),
+            config_dir: absolute(
+                overrides.config_dir,
+                "--config-path or TWITCHER_CONFIG_PATH",
+                file.config_dir,
+                "/etc/twitcher.d",
+            ),
+            state_dir: absolute(
+                overrides.state_dir,
+                "--state-dir or TWITCHER_STATE_DIR",
+                file.state_dir,
+                "/var/lib/twitcher",
+            ),
+            run_dir: absolute(
+                overrides.run_dir,
+                "--run-dir or TWITCHER_RUN_DIR",
+                file.run_dir,
+                "/run/twitcher",
+            ),
+            hostname: file.hostname.unwrap_or_else(machine_name),
             max_running: file.max_running.unwrap_or(64),
             stop_children: file.stop_children.unwrap_or(false),
         };

@@ -17,7 +17,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-pub use name::{NameError, WatchName};
+pub use name::{MOST_REMEMBERED, NameError, WatchName, kept_since};
 pub use script::{Script, ScriptError};
 pub use signal::{SignalError, signal};
 pub use umask::{Umask, UmaskError};

@@ -1,51 +1,31 @@
 //! What the daemon's parts see, told as events: who sees it does not know that there are any.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
-
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::changes::Change;
 use crate::config::loader::Reload;
+use crate::config::problem::Problem;
 use crate::config::spec::WatchName;
 use crate::record::events::{Teller, What};
 use crate::schedule::scheduler::{ByHand, News};
 use crate::watch::connection::Connection;
 
-/// What is wrong with files, as it was told last.
-#[derive(Debug, Default)]
-pub struct Problems {
-    told: HashSet<String>,
-    files: HashSet<PathBuf>,
-}
-
-impl Problems {
-    /// Tells what a look at the config folder has changed, and what is wrong that was not before.
-    pub fn tell(&mut self, reload: &Reload, teller: &Teller) {
-        let summary = reload.summary();
-        summary.removed.into_iter().for_each(|watch| teller.tell(What::WatchRemoved { watch }));
-        summary.redefined.into_iter().for_each(|watch| teller.tell(What::WatchRedefined { watch }));
-        summary.added.into_iter().for_each(|watch| teller.tell(What::WatchAdded { watch }));
-        let (mut wrong, mut files) = (HashSet::new(), HashSet::new());
-        for problem in summary.problems {
-            files.insert(problem.file.clone());
-            let name = problem.to_string();
-            if !self.told.contains(&name) {
-                let place = problem.place.as_deref();
-                teller.tell(What::FileProblem {
-                    line: place.map(|place| place.line),
-                    column: place.map(|place| place.column),
-                    file: problem.file,
-                    message: problem.message,
-                    help: problem.help,
-                });
-            }
-            wrong.insert(name);
-        }
-        for file in std::mem::take(&mut self.files).difference(&files) {
-            teller.tell(What::FileMended { file: file.clone() });
-        }
-        (self.told, self.files) = (wrong, files);
+/// Tells what a look at the config folder has changed, and what is wrong that was not before.
+pub fn tell_reload(reload: &Reload, teller: &Teller) {
+    for change in &reload.changes {
+        teller.tell(match change {
+            Change::Removed(name) => What::WatchRemoved { watch: name.clone() },
+            Change::Redefined { new, .. } => What::WatchRedefined { watch: new.name.clone() },
+            Change::Added(spec) => What::WatchAdded { watch: spec.name.clone() },
+        });
+    }
+    for Problem { file, place, message, help } in reload.news.new.iter().cloned() {
+        let (line, column) = place.map(|place| (place.line, place.column)).unzip();
+        teller.tell(What::FileProblem { file, line, column, message, help });
+    }
+    for file in reload.news.mended.iter().cloned() {
+        teller.tell(What::FileMended { file });
     }
 }
 
@@ -99,49 +79,5 @@ fn by_hand(watch: WatchName, by_uid: u32, what: ByHand) -> What {
         ByHand::Signaled(run, signal) => {
             What::RunSignaled { run, watch, signal: signal.as_str().to_owned(), by_uid }
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::config::changes::Outdated;
-    use crate::config::problem::Problem;
-    use crate::record::events::teller;
-
-    #[tokio::test]
-    async fn a_problem_is_told_when_it_comes_and_when_it_goes_and_not_in_between() {
-        let (teller, mut tidings) = teller();
-        let mut problems = Problems::default();
-        for wrong in
-            [vec![("a", "this"), ("b", "that")], vec![("a", "this"), ("b", "more")], vec![("b", "more")]]
-        {
-            let problem = |(file, message): (&str, &str)| Problem {
-                file: file.into(),
-                place: None,
-                message: message.into(),
-                help: None,
-            };
-            let problems_now = wrong.into_iter().map(problem).collect();
-            let reload = Reload {
-                changes: vec![],
-                problems: problems_now,
-                outdated: Outdated::new(),
-                watches: 0,
-                files: 2,
-            };
-            problems.tell(&reload, &teller);
-        }
-        drop(teller);
-        let mut told = Vec::new();
-        while let Some(what) = tidings.next().await {
-            told.push(match what {
-                What::FileProblem { file, message, .. } => format!("{}: {message}", file.display()),
-                What::FileMended { file } => format!("{} is mended", file.display()),
-                other => format!("{other:?}"),
-            });
-        }
-        assert_eq!(told, ["a: this", "b: that", "b: more", "a is mended"]);
     }
 }

@@ -61,8 +61,10 @@ impl Watchdog {
             return *self.waits.borrow();
         }
         let next = Beat(self.last.map_or(1, |Beat(last)| last + 1));
-        // Full: it is as if it had been sent and had not come back.
-        let _ = self.hub.try_send(Ask::Beat(next));
+        if self.hub.try_send(Ask::Beat(next)).is_err() {
+            // It is as if it had not come back; and as it was not sent, it is to be sent at the next turn.
+            return *self.waits.borrow();
+        }
         self.last.replace(next).is_some()
     }
 }
@@ -118,15 +120,25 @@ mod tests {
         assert!(!rig.watchdog.beat());
         rig.come_back();
         assert!(rig.watchdog.beat());
+        rig.come_back();
+        rig.watchdog.hub.try_send(Ask::Beat(Beat(0))).unwrap();
+        rig.waits.send_replace(true);
+        assert!(rig.watchdog.beat(), "the hub stands still for its sake, too");
     }
 
     #[test]
-    fn it_is_not_fed_when_the_hub_takes_no_more() {
+    fn it_is_not_fed_while_the_hub_takes_no_more_and_is_fed_again_once_there_is_room() {
         let mut rig = rig();
+        rig.watchdog.beat();
+        rig.come_back();
         rig.watchdog.hub.try_send(Ask::Beat(Beat(0))).unwrap();
         for _ in 0..3 {
             assert!(!rig.watchdog.beat());
         }
+        assert!(rig.asks.try_recv().is_ok());
+        assert!(rig.watchdog.beat());
+        rig.come_back();
+        assert!(rig.watchdog.beat());
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ use crate::minder::records::{Left, Named, Record, Records};
 use crate::minder::run::{Main, Run, wall_ms};
 use crate::minder::script::Scripts;
 use crate::minder::spawn::{self, Prepared, Surroundings};
-use crate::run::protocol::{Ending, Executable, PROTOCOL, Report, Request, Start};
+use crate::run::protocol::{Ending, Executable, Minded, PROTOCOL, Report, Request, Start};
 use crate::schedule::order::RunId;
 
 /// How long the daemon that started it has to connect.
@@ -353,10 +353,13 @@ impl Minder {
 
     fn welcome(&mut self, number: u64) {
         let Some(mut peer) = self.strangers.remove(&number) else { return };
-        let runs = self.runs.values().map(Run::minded).collect();
-        let welcome =
-            Report::Welcome { protocol: PROTOCOL, executable: self.around.executable.clone(), runs };
-        peer.send(&welcome, &[]);
+        let executable = self.around.executable.clone();
+        peer.send_list(list(self.runs.values()), |runs, more| Report::Welcome {
+            protocol: PROTOCOL,
+            executable,
+            runs,
+            more,
+        });
         self.daemon = Some((number, peer));
         self.retires = false;
         let runs: Vec<RunId> = self.runs.keys().copied().collect();
@@ -467,8 +470,9 @@ impl Minder {
             }
             adopted.push(run);
         }
-        let runs = adopted.iter().map(Run::minded).collect();
-        self.tell(&Report::Adopted { runs }, &[]);
+        if let Some((_, daemon)) = &mut self.daemon {
+            daemon.send_list(list(&adopted), |runs, more| Report::Adopted { runs, more });
+        }
         for run in adopted {
             let id = run.id;
             self.runs.insert(id, run);
@@ -711,4 +715,11 @@ impl Minder {
     fn forget(&mut self) {
         self.runs.retain(|_, run| !run.is_over());
     }
+}
+
+/// The runs as they are told, first those that go on: the daemon of an earlier release hears no more than fits into one
+/// message.
+fn list<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<Minded> {
+    let (ended, going_on): (Vec<&Run>, Vec<&Run>) = runs.into_iter().partition(|run| run.end().is_some());
+    going_on.into_iter().chain(ended).map(Run::minded).collect()
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::run::protocol::{Decoder, Report, Request, encode};
+use crate::run::protocol::{Decoder, Minded, Report, Request, encode, in_parts};
 
 /// How much may wait to be taken before children's output is no longer added, in bytes. Everything else is
 /// few and small, and always added.
@@ -79,9 +79,19 @@ impl Peer {
 
     /// Adds a message to what is to be written.
     pub fn send(&mut self, report: &Report, payload: &[u8]) {
-        // A report is far below the limits by construction.
+        // Lists are told in parts, and no other report has more in it than a watch file and what a run has printed last.
         if let Ok(frame) = encode(report, payload) {
             self.outgoing.extend_from_slice(&frame);
+        }
+    }
+
+    /// Adds a list of runs: in a message, and in as many more as it takes.
+    pub fn send_list(&mut self, runs: Vec<Minded>, first: impl FnOnce(Vec<Minded>, bool) -> Report) {
+        let mut parts = in_parts(runs).into_iter().peekable();
+        let runs = parts.next().unwrap_or_default();
+        self.send(&first(runs, parts.peek().is_some()), &[]);
+        while let Some(runs) = parts.next() {
+            self.send(&Report::Listed { runs, more: parts.peek().is_some() }, &[]);
         }
     }
 

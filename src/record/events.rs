@@ -21,8 +21,8 @@ use crate::watch::update::Event as UpdateEvent;
 /// How many events are kept for those who ask later.
 const KEPT: usize = 1_000;
 
-/// How many events a follower may be behind. The ones with output are no longer than `OUTPUT_AT_ONCE`, so
-/// that this is a bound in bytes, too.
+/// How many events a follower may be behind. The ones with output are no longer than `OUTPUT_AT_ONCE` and a line more,
+/// of 8 KiB at most, so that this is a bound in bytes, too.
 const AHEAD: usize = 1_024;
 
 /// After how many bytes of lines an event with output is full.
@@ -31,8 +31,8 @@ const OUTPUT_AT_ONCE: usize = 8 << 10;
 /// How many tidings may wait to be taken note of.
 const TIDINGS_AHEAD: usize = 1_024;
 
-/// Names one event on this host; later ones have greater ids, also over a restart of the daemon: they are
-/// microseconds since 1970 at the least.
+/// Names one event on this host; later ones have greater ids, also over a restart of the daemon, but where the clock is
+/// set back in between: they are microseconds since 1970 at the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -240,7 +240,7 @@ pub enum What {
 pub struct Events {
     last: EventId,
     kept: VecDeque<Arc<Event>>,
-    /// The last that is no longer kept; before the first: when the daemon began to listen.
+    /// Id of the newest event dropped from `kept`; at first, of the start.
     forgotten: EventId,
     followers: broadcast::Sender<Arc<Event>>,
 }
@@ -347,10 +347,13 @@ impl Events {
     /// What is kept of what happened after `since`, or all that is kept; and what happens from now on.
     #[must_use]
     pub fn follow(&self, since: Option<EventId>) -> Following {
-        let is_later = |event: &&Arc<Event>| since.is_none_or(|since| event.id > since);
+        // It was of an earlier daemon, and the clock was set back since.
+        let is_ahead = since.is_some_and(|since| since > self.last);
+        let after = since.filter(|_| !is_ahead);
+        let is_later = |event: &&Arc<Event>| after.is_none_or(|after| event.id > after);
         Following {
             past: self.kept.iter().filter(is_later).cloned().collect(),
-            is_missing_some: since.is_some_and(|since| since < self.forgotten),
+            is_missing_some: is_ahead || since.is_some_and(|since| since < self.forgotten),
             live: self.subscribe(),
         }
     }
@@ -455,6 +458,17 @@ mod tests {
         let before_the_first = EventId(all[0].id.as_u64() - 1);
         assert!(!events.follow(Some(before_the_first)).is_missing_some);
         assert!(events.follow(Some(EventId(before_the_first.as_u64() - 1))).is_missing_some);
+    }
+
+    #[test]
+    fn who_names_one_of_a_time_before_the_clock_was_set_back_gets_all_and_hears_that_some_are_missing() {
+        let mut events = Events::new(at(10));
+        events.tell(added(1), at(11));
+        events.tell(added(2), at(12));
+        let following = events.follow(Some(micros(at(20))));
+        assert_eq!((following.past.len(), following.is_missing_some), (2, true));
+        let following = events.follow(Some(micros(at(12))));
+        assert_eq!((following.past.len(), following.is_missing_some), (0, false));
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! The runs that have ended, kept on disk for those who ask later, and read from there for them. All that a
 //! disk may take its time for is done on a blocking thread, one thing after the other.
 //!
-//! A disk that is full, or takes nothing for another reason, costs only history: it is said once, tried again,
-//! and what has come together meanwhile has a bound.
+//! A disk that is full, that takes nothing for another reason, or that does not answer, costs only history: it is said
+//! once, tried again, and what has come together meanwhile has a bound, and as much again what the worker has.
 
 mod shelf;
 mod store;
@@ -17,25 +17,21 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::shelf::RUNS;
 pub use self::store::LastEnded;
 use self::store::Store;
 use crate::config::spec::WatchName;
+use crate::record::ledger::{COLLECT, TRY_AGAIN};
 use crate::record::run_record::RunRecord;
 use crate::schedule::order::RunId;
 
 /// How much of a run's output is kept, in bytes: as much as the minder hands on.
 pub const OUTPUT_BYTES: usize = 64 << 10;
 
-/// How long the ends of runs are collected before they are written together.
-const COLLECT: Duration = Duration::from_millis(50);
-
-/// How long after a write that failed the next one is tried.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
-
-/// How many runs may wait to be written, and with how much output in bytes; of more, the first is given up.
+/// How many runs may wait to be written, and with how much output in bytes; of more, the first is given up. The worker
+/// may have as many more.
 const MOST_WAITING: usize = 1_000;
 const MOST_OUTPUT_WAITING: usize = 16 << 20;
 
@@ -146,10 +142,22 @@ impl History {
         }
     }
 
-    /// Takes note of a run that has ended, with the last of what it has printed.
-    pub fn note(&mut self, record: Arc<RunRecord>, output: Bytes) {
+    /// Takes note of a run that has ended, with the last of what it has printed. Returns those that are given up for
+    /// it, since the disk takes too long, and that there is no more to do for.
+    #[must_use]
+    pub fn note(&mut self, record: Arc<RunRecord>, output: Bytes) -> Vec<RunId> {
         self.waiting.push_back(Entry { record, output, is_tried: false });
         self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+        let is_news = !self.failed && self.given_up == 0;
+        let given_up = self.give_up_beyond(MOST_WAITING, MOST_OUTPUT_WAITING);
+        if is_news && self.given_up > 0 {
+            let folder = self.state_dir.join("history");
+            warn!(
+                "the history {} takes too long to write; the first that waits is given up",
+                folder.display()
+            );
+        }
+        given_up
     }
 
     /// Whether another question may be asked now.
@@ -236,12 +244,13 @@ impl History {
         for entry in to_write.into_iter().rev() {
             self.waiting.push_front(Entry { is_tried: true, ..entry });
         }
-        self.give_up_beyond(MOST_WAITING, MOST_OUTPUT_WAITING);
+        runs.extend(self.give_up_beyond(MOST_WAITING, MOST_OUTPUT_WAITING));
         match written {
             _ if !is_try => {}
             Ok(()) => {
-                if std::mem::take(&mut self.failed) {
-                    info!(missing = std::mem::take(&mut self.given_up), "the history is written again");
+                let missing = std::mem::take(&mut self.given_up);
+                if std::mem::take(&mut self.failed) || missing > 0 {
+                    info!(missing, "the history is written again");
                 }
             }
             Err(error) => {
@@ -257,16 +266,18 @@ impl History {
         Done { runs, found }
     }
 
-    /// Gives up the first of what waits where that is too much.
-    fn give_up_beyond(&mut self, runs: usize, output: usize) {
+    /// Gives up the first of what waits where that is too much. Returns those that were not tried.
+    fn give_up_beyond(&mut self, runs: usize, output: usize) -> Vec<RunId> {
+        let mut untried = Vec::new();
         let mut bytes: usize = self.waiting.iter().map(|entry| entry.output.len()).sum();
         while (self.waiting.len() > runs || bytes > output)
-            && self.waiting.front().is_some_and(|first| first.is_tried)
             && let Some(first) = self.waiting.pop_front()
         {
             bytes -= first.output.len();
             self.given_up += 1;
+            untried.extend((!first.is_tried).then_some(first.record.run));
         }
+        untried
     }
 }
 
@@ -352,10 +363,14 @@ mod tests {
     use crate::schedule::order::Outcome;
 
     fn note(history: &mut History, run: u64) {
+        assert!(note_with(history, run, format!("output of {run}").into()).is_empty());
+    }
+
+    /// Returns those that are given up for it.
+    fn note_with(history: &mut History, run: u64, output: Bytes) -> Vec<u64> {
         let mut record = ended("a", run, Outcome::Exited(0));
-        let output = Bytes::from(format!("output of {run}"));
         record.end.as_mut().unwrap().output_bytes = output.len() as u64;
-        history.note(Arc::new(record), output);
+        history.note(Arc::new(record), output).iter().map(|run| run.as_u64()).collect()
     }
 
     /// What a reader is told: the numbers of the runs, those that go on negative.
@@ -457,16 +472,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_for_a_disk_has_a_bound() {
+    async fn what_waits_for_a_disk_that_refuses_it_has_a_bound() {
         let base = tempfile::tempdir().unwrap();
         fs::write(base.path().join("history"), "in the way").unwrap();
         let mut history = History::new(base.path().to_owned());
-        for run in 1..=MOST_WAITING as u64 + 5 {
+        for run in 1..=MOST_WAITING as u64 {
             note(&mut history, run);
         }
-        settled(&mut history).await;
+        history.begin();
+        (1..=5).for_each(|more| note(&mut history, MOST_WAITING as u64 + more));
+        assert_eq!(settled(&mut history).await.len(), MOST_WAITING + 5);
         assert_eq!((history.waiting.len(), history.given_up), (MOST_WAITING, 5));
-        history.give_up_beyond(MOST_WAITING, 100);
+        assert!(history.give_up_beyond(MOST_WAITING, 100).is_empty());
         assert_eq!(history.waiting.len(), 100 / "output of 1000".len());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_disk_that_does_not_answer_has_a_bound_and_no_more_is_to_be_done_for_the_rest() {
+        let base = tempfile::tempdir().unwrap();
+        let mut history = History::new(base.path().to_owned());
+        note(&mut history, 1);
+        // Nobody looks at what the worker has done: it is as if it had not.
+        history.begin();
+        let most = MOST_WAITING as u64;
+        let given_up: Vec<u64> =
+            (2..=most + 4).flat_map(|run| note_with(&mut history, run, Bytes::new())).collect();
+        assert_eq!((&given_up[..], history.waiting.len()), (&[2, 3, 4][..], MOST_WAITING));
+        let long = Bytes::from(vec![b'x'; MOST_OUTPUT_WAITING / 4]);
+        let given_up: Vec<u64> =
+            (0..5).flat_map(|more| note_with(&mut history, most + 5 + more, long.clone())).collect();
+        assert_eq!((given_up.len(), history.waiting.len()), (MOST_WAITING + 1, 4));
+        assert_eq!(settled(&mut history).await.len(), 1 + 4);
+        assert_eq!((history.given_up, history.waiting.len()), (0, 0));
     }
 }

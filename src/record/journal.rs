@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::record::events::{Events, Tidings, What};
 use crate::record::history::{History, Output, Question};
-use crate::record::ledger::{Ledger, Line, Writer};
+use crate::record::ledger::{Defined, Ledger, Line, Writer};
 use crate::record::metrics::Metrics;
 use crate::record::reader::Request;
 use crate::record::run_log::log;
@@ -29,6 +29,8 @@ pub struct Inlets {
     pub tidings: Tidings,
     /// What others want to know.
     pub requests: mpsc::Receiver<Request>,
+    /// Which watches there are.
+    pub defined: Defined,
     /// Where it is told which of the daemon's heartbeats has come as far as this.
     pub beats: watch::Sender<Beat>,
 }
@@ -37,7 +39,8 @@ pub struct Inlets {
 /// be noted of go to `kept`, which has no bound so that this and whoever tells cannot wait for each other; what
 /// is in it is a number for each run that has ended just now.
 pub async fn keep(inlets: Inlets, ledger: Ledger, history: History, kept: mpsc::UnboundedSender<RunId>) {
-    let Inlets { mut happenings, mut tidings, mut requests, beats } = inlets;
+    let Inlets { mut happenings, mut tidings, mut requests, defined, beats } = inlets;
+    let ledger = Writer::new(ledger, defined);
     let mut journal = Journal::new(ledger, history, kept, beats);
     let mut telling = true;
     while telling || !journal.is_idle() {
@@ -78,13 +81,13 @@ struct Journal {
 
 impl Journal {
     fn new(
-        ledger: Ledger,
+        ledger: Writer,
         history: History,
         kept: mpsc::UnboundedSender<RunId>,
         beats: watch::Sender<Beat>,
     ) -> Self {
         Self {
-            ledger: Writer::new(ledger),
+            ledger,
             history,
             events: Events::new(SystemTime::now()),
             runs: Runs::default(),
@@ -131,12 +134,14 @@ impl Journal {
                 let left = Left { pid, started: started.map(timestamp), output };
                 let (record, output) = self.runs.end(&end, &about, left, timestamp(now));
                 self.events.tell(What::RunEnded { run: Arc::clone(&record) }, now);
-                self.history.note(record, output);
+                let mut over = self.history.note(record, output);
                 let is_success = end.outcome.is_success();
                 self.owed.insert(end.run, 1 + usize::from(is_success));
                 if is_success {
-                    self.ledger.note(end.run, Line { watch: end.watch, applied: end.given, at: now });
+                    let line = Line { watch: end.watch, applied: end.given, at: now };
+                    over.extend(self.ledger.note(end.run, line));
                 }
+                over.into_iter().for_each(|run| self.settle(run));
             }
             Happening::Beat(beat) => drop(self.beats.send_replace(beat)),
         }
@@ -231,7 +236,7 @@ mod tests {
             let (reader, requests) = reader();
             let (kept_in, kept) = mpsc::unbounded_channel();
             let beats = watch::Sender::default();
-            let inlets = Inlets { happenings, tidings, requests, beats };
+            let inlets = Inlets { happenings, tidings, requests, defined: watch::channel(None).1, beats };
             let ledger = Ledger::open(base.path());
             let history = History::new(base.path().to_owned());
             let journal = tokio::spawn(keep(inlets, ledger, history, kept_in));
@@ -251,24 +256,26 @@ mod tests {
         }
 
         async fn end(&self, run: u64, outcome: Outcome, output: &'static str) {
-            let end = Ended {
-                run: RunId::from_u64(run),
-                watch: "a".try_into().unwrap(),
-                given: Applied { znode: "/a".into(), version: Version::default() },
-                outcome,
-                usage: None,
-                lasted: Duration::from_secs(1),
-            };
-            let output = Bytes::from(output);
-            let happening =
-                Happening::Ended { end: Box::new(end), about: about(), pid: Some(17), started: None, output };
-            self.happenings.send(happening).await.unwrap();
+            self.happenings.send(ended(run, outcome, output)).await.unwrap();
         }
 
         async fn runs(&self) -> Vec<(u64, bool)> {
             let runs = self.reader.runs(&"a".try_into().unwrap()).await.unwrap();
             runs.iter().map(|record| (record.run.as_u64(), record.is_running())).collect()
         }
+    }
+
+    fn ended(run: u64, outcome: Outcome, output: &'static str) -> Happening {
+        let end = Ended {
+            run: RunId::from_u64(run),
+            watch: "a".try_into().unwrap(),
+            given: Applied { znode: "/a".into(), version: Version::default() },
+            outcome,
+            usage: None,
+            lasted: Duration::from_secs(1),
+        };
+        let output = Bytes::from(output);
+        Happening::Ended { end: Box::new(end), about: about(), pid: Some(17), started: None, output }
     }
 
     fn about() -> About {
@@ -287,6 +294,23 @@ mod tests {
         let on_disk = std::fs::read_to_string(rig.base.path().join("history/a/runs.jsonl")).unwrap();
         assert_eq!(on_disk.lines().count(), 3);
         assert!(rig.base.path().join("ledger.json").exists());
+    }
+
+    #[tokio::test]
+    async fn while_the_disk_does_not_answer_the_minder_is_told_of_the_first_ends_that_they_are_over() {
+        let base = tempfile::tempdir().unwrap();
+        let (kept_in, mut kept) = mpsc::unbounded_channel();
+        let ledger = Writer::new(Ledger::open(base.path()), watch::channel(None).1);
+        let history = History::new(base.path().to_owned());
+        let mut journal = Journal::new(ledger, history, kept_in, watch::Sender::default());
+        // Nobody looks at whether anything was written: it is as if it had not been.
+        for run in 1..=10_000 {
+            let outcome = if run % 2 == 0 { Outcome::Exited(0) } else { Outcome::TimedOut };
+            journal.note(ended(run, outcome, ""), SystemTime::now());
+        }
+        let settled = std::iter::from_fn(|| kept.try_recv().ok()).count();
+        assert!(settled > 7_000, "{settled}");
+        assert_eq!(journal.owed.len() + settled, 10_000);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! A ledger that cannot be read, or not be written, costs at most a run that was not needed, and is never a
 //! reason not to start or not to run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,12 +13,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use nix::libc;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::config::spec::WatchName;
+use crate::config::spec::{MOST_REMEMBERED, WatchName, kept_since};
 use crate::run::folder;
 use crate::schedule::order::{Applied, RunId};
 use crate::schedule::progress::Progress;
@@ -26,14 +28,19 @@ use crate::schedule::progress::Progress;
 /// The number of the format. A file with a greater one is a later release's and is set aside.
 const FORMAT: u32 = 1;
 
-/// The mode of the state folder: what is applied is nobody else's business.
+/// The mode of the state folder and the folders in it: what is applied, and what commands print, is nobody else's
+/// business.
 pub const FOLDER_MODE: u32 = 0o700;
 
 /// How long the ends of runs are collected before they are written together.
-const COLLECT: Duration = Duration::from_millis(50);
+pub(super) const COLLECT: Duration = Duration::from_millis(50);
 
 /// How long after a write that failed the next one is tried.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// How many runs whose line is not on disk yet may be waited for, beside those of the line that is being written: a
+/// disk that does not answer is not waited for by more.
+const MOST_UNWRITTEN: usize = 1_000;
 
 /// A line of the ledger: a run that ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +54,46 @@ pub struct Line {
 }
 
 /// What is on disk.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Contents {
     format: u32,
-    watches: BTreeMap<String, Entry>,
+    watches: BTreeMap<WatchName, Entry>,
+}
+
+/// What a ledger of any format says first of all.
+#[derive(Debug, Deserialize)]
+struct Head {
+    format: u32,
+}
+
+/// A ledger of this format. What it says of each watch is looked at by itself: a later release may have more to say of
+/// some.
+#[derive(Debug, Deserialize)]
+struct Body {
+    watches: BTreeMap<String, Value>,
 }
 
 impl Contents {
     fn new() -> Self {
         Self { format: FORMAT, watches: BTreeMap::new() }
+    }
+
+    /// What these bytes say, and of how many watches they say what cannot be understood.
+    fn parse(bytes: &[u8]) -> Result<(Self, usize), Unusable> {
+        let Head { format } = serde_json::from_slice(bytes)?;
+        if format > FORMAT {
+            return Err(Unusable::Later(format));
+        }
+        let Body { watches } = serde_json::from_slice(bytes)?;
+        let mut contents = Self::new();
+        let mut not_understood = 0;
+        for (name, entry) in watches {
+            match (WatchName::try_from(name), serde_json::from_value(entry)) {
+                (Ok(name), Ok(entry)) => drop(contents.watches.insert(name, entry)),
+                _ => not_understood += 1,
+            }
+        }
+        Ok((contents, not_understood))
     }
 }
 
@@ -110,9 +148,7 @@ impl Ledger {
     #[must_use]
     pub fn applied(&self) -> HashMap<WatchName, Applied> {
         let entries = self.contents.watches.iter();
-        entries
-            .filter_map(|(name, entry)| Some((name.as_str().try_into().ok()?, entry.applied.clone())))
-            .collect()
+        entries.map(|(name, entry)| (name.clone(), entry.applied.clone())).collect()
     }
 
     fn note(&mut self, run: RunId, line: Line) {
@@ -121,21 +157,38 @@ impl Ledger {
         let Some(applied) = progress.applied().cloned() else { return };
         // A clock that is off by ages is no reason to keep nothing.
         let at = Timestamp::try_from(line.at).unwrap_or(Timestamp::UNIX_EPOCH);
-        self.contents.watches.insert(line.watch.to_string(), Entry { applied, at });
+        self.contents.watches.insert(line.watch, Entry { applied, at });
     }
 
     /// Returns whether what is to be written has changed.
     fn begin(&mut self, run: RunId, watch: &WatchName, given: Applied) -> bool {
         let progress = self.progress(watch);
         let known = if progress.begin(run, given) { progress.applied().cloned() } else { None };
-        let entry = self.contents.watches.get_mut(watch.as_str());
+        let entry = self.contents.watches.get_mut(watch);
         entry.zip(known).map(|(entry, known)| entry.applied = known).is_some()
     }
 
     fn progress(&mut self, watch: &WatchName) -> &mut Progress {
-        let written = self.contents.watches.get(watch.as_str());
+        let written = self.contents.watches.get(watch);
         let progress = || Progress::new(written.map(|entry| entry.applied.clone()));
         self.progress.entry(watch.clone()).or_insert_with(progress)
+    }
+
+    /// Forgets what was applied longest ago by watches that are not `defined`, where they are too many.
+    fn forget_beyond(&mut self, most: usize, defined: &HashSet<WatchName>) {
+        let Self { contents: Contents { watches, .. }, progress, .. } = self;
+        if watches.len() > most + defined.len() {
+            let others = watches.iter().filter(|(name, _)| !defined.contains(*name));
+            if let Some(since) = kept_since(others.map(|(_, entry)| entry.at).collect(), most) {
+                watches.retain(|name, entry| defined.contains(name) || entry.at >= since);
+            }
+        }
+        if progress.len() > most + defined.len() {
+            let others = progress.iter().filter(|(name, _)| !defined.contains(*name));
+            if let Some(since) = kept_since(others.map(|(_, progress)| progress.last()).collect(), most) {
+                progress.retain(|name, progress| defined.contains(name) || progress.last() >= since);
+            }
+        }
     }
 
     fn text(&self) -> io::Result<Vec<u8>> {
@@ -145,31 +198,45 @@ impl Ledger {
     }
 }
 
+/// The watches that are defined, whose entries are never let go of; `None`: they are not known yet.
+pub type Defined = watch::Receiver<Option<HashSet<WatchName>>>;
+
 /// The ledger with a writer of its own, so that a disk that is slow or full keeps nobody waiting.
 #[derive(Debug)]
 pub struct Writer {
     ledger: Ledger,
+    defined: Defined,
     /// The runs whose line is not on disk yet.
-    unwritten: Vec<RunId>,
+    unwritten: VecDeque<RunId>,
     /// When what has come together is written; `None`: there is nothing.
     due: Option<Instant>,
     /// What is being written.
-    writing: Option<(JoinHandle<io::Result<()>>, Vec<RunId>)>,
+    writing: Option<(JoinHandle<io::Result<()>>, VecDeque<RunId>)>,
     failed: bool,
 }
 
 impl Writer {
     /// A writer of this ledger.
     #[must_use]
-    pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, unwritten: Vec::new(), due: None, writing: None, failed: false }
+    pub fn new(ledger: Ledger, defined: Defined) -> Self {
+        Self { ledger, defined, unwritten: VecDeque::new(), due: None, writing: None, failed: false }
     }
 
-    /// Takes note of a run that ended well.
-    pub fn note(&mut self, run: RunId, line: Line) {
+    /// Takes note of a run that ended well. Returns the run that is no longer waited for, if the disk takes too long:
+    /// there is no more to do for it, and its line is written with the others.
+    #[must_use]
+    pub fn note(&mut self, run: RunId, line: Line) -> Option<RunId> {
         self.ledger.note(run, line);
-        self.unwritten.push(run);
+        self.forget();
+        self.unwritten.push_back(run);
         self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+        if self.unwritten.len() <= MOST_UNWRITTEN {
+            return None;
+        }
+        if !std::mem::replace(&mut self.failed, true) {
+            error!("the ledger {} takes too long to write", self.ledger.path.display());
+        }
+        self.unwritten.pop_front()
     }
 
     /// Takes note of a run that is begun. Nobody waits for that to be written: only where the machine stops in
@@ -177,6 +244,14 @@ impl Writer {
     pub fn begin(&mut self, run: RunId, watch: &WatchName, given: Applied) {
         if self.ledger.begin(run, watch, given) {
             self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+        }
+        self.forget();
+    }
+
+    /// Names may be made up by a program.
+    fn forget(&mut self) {
+        if let Some(defined) = &*self.defined.borrow() {
+            self.ledger.forget_beyond(MOST_REMEMBERED, defined);
         }
     }
 
@@ -189,7 +264,7 @@ impl Writer {
     /// Writes what was noted, and returns the runs that there is no more to do for: also where the disk
     /// refuses them, since nobody could wait for that. Waits for ever where there is nothing. May be
     /// cancelled.
-    pub async fn written(&mut self) -> Vec<RunId> {
+    pub async fn written(&mut self) -> VecDeque<RunId> {
         loop {
             let Some((writing, _)) = &mut self.writing else {
                 match self.due {
@@ -200,7 +275,7 @@ impl Writer {
                 continue;
             };
             let written = writing.await.map_err(io::Error::other).and_then(|written| written);
-            let runs = self.writing.take().map_or_else(Vec::new, |(_, runs)| runs);
+            let runs = self.writing.take().map_or_else(VecDeque::new, |(_, runs)| runs);
             self.look_at(written);
             return runs;
         }
@@ -253,8 +328,14 @@ fn read(path: &Path) -> Result<Contents, Unusable> {
             }
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
-            let contents: Contents = serde_json::from_slice(&bytes)?;
-            if contents.format > FORMAT { Err(Unusable::Later(contents.format)) } else { Ok(contents) }
+            let (contents, not_understood) = Contents::parse(&bytes)?;
+            if not_understood > 0 {
+                let ledger = path.display();
+                warn!(
+                    "the ledger {ledger} says of {not_understood} watches what cannot be understood; it is passed over"
+                );
+            }
+            Ok(contents)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::new()),
         Err(error) => Err(error.into()),
@@ -291,10 +372,15 @@ mod tests {
         }
     }
 
+    fn writer(folder: &Path) -> Writer {
+        // Nobody says which watches are defined.
+        Writer::new(Ledger::open(folder), watch::channel(None).1)
+    }
+
     async fn kept(folder: &Path, lines: impl IntoIterator<Item = Line>) {
-        let mut writer = Writer::new(Ledger::open(folder));
+        let mut writer = writer(folder);
         for (number, line) in (1..).zip(lines) {
-            writer.note(RunId::from_u64(number), line);
+            assert_eq!(writer.note(RunId::from_u64(number), line), None);
         }
         writer.written().await;
         assert!(writer.is_idle());
@@ -323,12 +409,69 @@ mod tests {
         kept(folder.path(), [Line { applied, ..line("a", 0) }]).await;
         assert!(!children(5, "x\n").is_update_to(&known()));
         assert!(children(5, "y\n").is_update_to(&known()));
-        let mut writer = Writer::new(Ledger::open(folder.path()));
+        let mut writer = writer(folder.path());
         let given = Applied { znode: "/a".into(), version: children(4, "y\n") };
         writer.begin(RunId::from_u64(1), &"a".try_into().unwrap(), given);
         let written = tokio::time::timeout(Duration::from_secs(30), writer.written()).await;
         assert!(written.unwrap().is_empty());
         assert!(children(5, "x\n").is_update_to(&known()));
+    }
+
+    #[tokio::test]
+    async fn no_more_than_so_many_runs_wait_for_a_disk_that_does_not_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let most = MOST_UNWRITTEN as u64;
+        // Nobody looks at whether it was written: it is as if it had not been.
+        let given_up: Vec<RunId> =
+            (1..=most + 2).filter_map(|run| writer.note(RunId::from_u64(run), line("a", 7))).collect();
+        assert_eq!(given_up, [1, 2].map(RunId::from_u64));
+        assert_eq!(writer.written().await.len(), MOST_UNWRITTEN);
+        assert!(writer.is_idle());
+        assert_eq!(Ledger::open(folder.path()).applied().len(), 1);
+    }
+
+    #[test]
+    fn a_watch_of_which_a_later_release_says_more_costs_the_others_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = |sign: &str| {
+            format!(
+                r#"{{"applied": {{"znode": "/a", "version": {{"czxid": 1, "mzxid": 3, "version": 2, "sign": {sign}}}}},
+                "at": "2026-01-01T00:00:00Z"}}"#
+            )
+        };
+        let (known, unknown) = (entry("null"), entry(r#"{"unheard-of": 1}"#));
+        let text =
+            format!(r#"{{"format": 1, "watches": {{"a": {known}, "b": {unknown}, "not a name": {known}}}}}"#);
+        fs::write(folder.path().join("ledger.json"), text).unwrap();
+        let applied = Ledger::open(folder.path()).applied();
+        assert_eq!((applied.len(), &applied[&"a".try_into().unwrap()]), (1, &line("a", 3).applied));
+        assert_eq!(set_aside_in(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_ledger_of_a_later_release_is_known_as_that_whatever_it_looks_like() {
+        let parsed = Contents::parse(br#"{"format": 2, "watches": [{"name": "a"}]}"#);
+        assert!(matches!(parsed, Err(Unusable::Later(2))), "{parsed:?}");
+    }
+
+    #[test]
+    fn of_more_watches_than_any_host_has_the_oldest_are_forgotten_but_not_those_that_are_defined() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path());
+        let name = |number: u64| WatchName::try_from(format!("w{number}").as_str()).unwrap();
+        let defined: HashSet<WatchName> = [1, 2, 3].map(name).into();
+        for number in 1..=100 {
+            let line =
+                Line { at: UNIX_EPOCH + Duration::from_secs(number), ..line(name(number).as_str(), 7) };
+            ledger.begin(RunId::from_u64(number), &line.watch, line.applied.clone());
+            ledger.note(RunId::from_u64(number), line);
+            ledger.forget_beyond(16, &defined);
+            assert!(ledger.contents.watches.len() <= 16 + 3 && ledger.progress.len() <= 16 + 3);
+        }
+        let kept = ledger.applied();
+        assert!(defined.iter().all(|name| kept.contains_key(name) && ledger.progress.contains_key(name)));
+        assert!((90..=100).all(|number| kept.contains_key(&name(number))));
     }
 
     fn set_aside_in(folder: &Path) -> usize {

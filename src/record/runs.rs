@@ -7,16 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::config::spec::WatchName;
+use crate::config::spec::{MOST_REMEMBERED, WatchName, kept_since};
 use crate::record::history::{LastEnded, OUTPUT_BYTES, Output};
 use crate::record::reader::{LastRuns, Tally};
 use crate::record::run_record::{RunEnd, RunRecord};
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, RunId};
-
-/// Of how many watches the last run is known: of more, those whose was longest ago are forgotten. Names of
-/// watches may be made up by a program.
-const MOST_WATCHES: usize = 50_000;
 
 /// What goes on, and what has ended last.
 #[derive(Debug, Default)]
@@ -119,19 +115,19 @@ impl Runs {
         past.last = Arc::clone(&record);
         past.tally.outcomes.add(&end.outcome);
         past.tally.date(&record);
-        self.forget_beyond(MOST_WATCHES);
+        self.forget_beyond(MOST_REMEMBERED);
         (record, output)
     }
 
+    /// Forgets those whose last run was longest ago, where there are too many.
     fn forget_beyond(&mut self, most: usize) {
         if self.ended.len() <= most {
             return;
         }
-        let mut runs: Vec<RunId> = self.ended.values().map(|past| past.last.run).collect();
-        runs.sort_unstable();
-        // Somewhat more than has to be, so as not to sort them each time.
-        let since = runs[runs.len() - most / 8 * 7];
-        self.ended.retain(|_, past| past.last.run >= since);
+        let runs: Vec<RunId> = self.ended.values().map(|past| past.last.run).collect();
+        if let Some(since) = kept_since(runs, most) {
+            self.ended.retain(|_, past| past.last.run >= since);
+        }
     }
 
     /// Takes note of what an earlier daemon has left, where nothing is known that came after it.
@@ -139,7 +135,7 @@ impl Runs {
         for (watch, record) in found {
             self.ended.entry(watch).or_insert_with(|| Past::left(Arc::new(record)));
         }
-        self.forget_beyond(MOST_WATCHES);
+        self.forget_beyond(MOST_REMEMBERED);
     }
 
     /// How many go on.

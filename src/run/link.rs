@@ -150,13 +150,24 @@ impl Link {
             Err(error) => return Err(io(error)),
         }
         let mut reader = Reader { stream: reader, decoder: Decoder::default(), buffer: vec![0; 64 << 10] };
-        let first = timeout(ANSWER, reader.next()).await.map_err(|_| LinkError::Silent(socket.to_owned()))?;
-        let welcome = match first {
-            Ok(Some((Report::Welcome { executable, runs, .. }, _))) => Welcome { executable, runs },
-            // It was about to end.
-            Ok(Some(_) | None) => return Err(LinkError::Gone(socket.to_owned())),
-            Err(why) => return Err(io(io::Error::other(why))),
-        };
+        let (mut executable, mut runs, mut more) = (None, Vec::new(), true);
+        while more {
+            let said =
+                timeout(ANSWER, reader.next()).await.map_err(|_| LinkError::Silent(socket.to_owned()))?;
+            match said.map_err(|why| io(io::Error::other(why)))? {
+                Some((Report::Welcome { executable: of, runs: first, more: is_more, .. }, _)) => {
+                    (executable, runs, more) = (Some(of), first, is_more);
+                }
+                Some((Report::Listed { runs: next, more: is_more }, _)) => {
+                    runs.extend(next);
+                    more = is_more;
+                }
+                // It was about to end.
+                Some(_) | None => return Err(LinkError::Gone(socket.to_owned())),
+            }
+        }
+        let executable = executable.ok_or_else(|| LinkError::Gone(socket.to_owned()))?;
+        let welcome = Welcome { executable, runs };
         tokio::spawn(async move {
             loop {
                 let said = match reader.next().await {
@@ -229,5 +240,48 @@ impl Reader {
                 Err(error) => return Err(error.to_string()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::run::protocol::About;
+    use crate::schedule::order::RunId;
+    use crate::watch::update::{Event, Version};
+
+    fn minded(run: u64) -> Vec<Minded> {
+        let (event, version) = (Event::Loaded, Version::default());
+        let about = About { watch: "a".into(), znode: "/a".into(), event, version, attempt: 1 };
+        vec![Minded { run: RunId::from_u64(run), about, pid: None }]
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_too_long_for_one_message_is_heard_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("1.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let minder = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let executable = Executable { release: "9".into(), device: 1, inode: 2, written_ns: 3 };
+            for report in [
+                Report::Welcome { protocol: PROTOCOL, executable, runs: minded(1), more: true },
+                Report::Listed { runs: minded(2), more: true },
+                Report::Listed { runs: minded(3), more: false },
+                Report::Trouble { message: "something else".into() },
+            ] {
+                stream.write_all(&encode(&report, &[]).unwrap()).await.unwrap();
+            }
+            stream
+        });
+        let (heard_in, mut heard) = mpsc::channel(8);
+        let (_link, welcome) = Link::connect(&socket, 1, heard_in, watch::Sender::new(false)).await.unwrap();
+        assert_eq!(welcome.runs, [1, 2, 3].map(minded).concat());
+        let next = heard.recv().await.unwrap();
+        assert!(matches!(next, (1, Heard::Report(Report::Trouble { .. }, _))), "{next:?}");
+        drop(minder.await);
     }
 }

@@ -250,7 +250,7 @@ impl Minders {
             let restart_at = self.restart.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some((link, heard)) = self.heard.recv() => {
-                    let is_found = matches!(heard, Heard::Report(Report::Adopted { .. }, _));
+                    let is_found = matches!(heard, Heard::Report(Report::Adopted { .. } | Report::Listed { .. }, _));
                     self.take_in(link, heard, outlets).await;
                     if is_found {
                         self.ask_to_end().await;
@@ -283,10 +283,14 @@ impl Minders {
             let silent = || LinkError::Silent(self.folder.clone());
             let heard = timeout(ANSWER, self.heard.recv()).await.ok().flatten().ok_or_else(silent)?;
             match heard {
-                (link, Heard::Report(Report::Adopted { runs }, _)) if link == self.current => {
-                    self.unanswered = 0;
+                (link, Heard::Report(Report::Adopted { runs, more } | Report::Listed { runs, more }, _))
+                    if link == self.current =>
+                {
                     self.know(link, runs);
-                    return Ok(());
+                    if !more {
+                        self.unanswered = 0;
+                        return Ok(());
+                    }
                 }
                 (link, Heard::Gone(_)) if link == self.current => return Err(silent()),
                 other => self.backlog.push_back(other),
@@ -416,7 +420,9 @@ impl Minders {
                 Happening::Started { run, about: known.about.clone(), pid, after }
             }),
             Report::Stuck { run, watch } => Some(Happening::Stuck { run, watch }),
-            Report::Adopted { runs } => return self.hear_adopted(link, runs, outlets).await,
+            Report::Adopted { runs, more } | Report::Listed { runs, more } => {
+                return self.hear_adopted(link, runs, more, outlets).await;
+            }
             Report::Output { run, watch, dropped } => {
                 Some(Happening::Output { run, watch, lines: payload, dropped })
             }
@@ -521,13 +527,16 @@ impl Minders {
     ///
     /// A run without a record never came to execute anything, also where a process was made for it: a process
     /// writes its record before it does, and ends itself if its minder is gone by then.
-    async fn hear_adopted(&mut self, link: u64, runs: Vec<Minded>, outlets: &Outlets) {
+    async fn hear_adopted(&mut self, link: u64, runs: Vec<Minded>, more: bool, outlets: &Outlets) {
         for Minded { run, about: _, pid } in runs {
             // Others have ended, and the minder is gone that was to be told so.
             if let Some(known) = self.runs.get_mut(&run) {
                 known.link = Some(link);
                 known.pid = pid;
             }
+        }
+        if more {
+            return;
         }
         self.unanswered = self.unanswered.saturating_sub(1);
         if self.unanswered > 0 {

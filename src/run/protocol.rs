@@ -23,7 +23,7 @@ use crate::schedule::order::{Applied, RunId, Usage};
 use crate::watch::update::{Event, Version};
 
 /// The number of this protocol.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The folder of the minders' sockets below the run folder. Each socket is named for its minder's process id.
 pub const FOLDER: &str = "minder";
@@ -31,6 +31,9 @@ pub const FOLDER: &str = "minder";
 /// The longest header that is taken, in bytes. A watch file is at most 1 MiB, and JSON escapes a byte with
 /// six at the most.
 pub const MAX_HEADER: usize = 8 << 20;
+
+/// How much of a message a list of runs may be, in bytes: the rest is the minder's own.
+const MOST_LISTED: usize = MAX_HEADER - (64 << 10);
 
 /// The largest payload that is taken, in bytes: well over what a ZooKeeper with a raised `jute.maxbuffer`
 /// hands out in practice.
@@ -120,6 +123,17 @@ pub enum Report {
         /// Every run that it has not been told to forget: those that go on, and those that have ended,
         /// whose `Ended` follows.
         runs: Vec<Minded>,
+        /// Whether these are too many for one message, and `Listed` follows. Since 3; the daemon of an earlier one knows
+        /// of the first alone, those that go on among them, and takes the end of another for one it was told of before.
+        #[serde(default)]
+        more: bool,
+    },
+    /// More of the list in the `Welcome` or `Adopted` before it. Since 3.
+    Listed {
+        /// As there.
+        runs: Vec<Minded>,
+        /// As there.
+        more: bool,
     },
     /// A run's process was made. Whether it came to execute the command shows at its end.
     Started {
@@ -154,6 +168,9 @@ pub enum Report {
         /// What was found and is minded from now on: runs that go on, and those that have ended, whose
         /// `Ended` follows.
         runs: Vec<Minded>,
+        /// As in `Welcome`.
+        #[serde(default)]
+        more: bool,
     },
     /// Something went wrong in the minder that no run shows.
     Trouble {
@@ -250,6 +267,25 @@ pub struct Minded {
     pub about: About,
     /// Of its main process; `None` where it never had one.
     pub pid: Option<i32>,
+}
+
+/// A list of runs in parts, each short enough for a message; at least one. A run has no more in it than a watch file
+/// has, and the name of a child.
+#[must_use]
+pub fn in_parts(runs: impl IntoIterator<Item = Minded>) -> Vec<Vec<Minded>> {
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for run in runs {
+        // What could not be said is found out when it is.
+        let length = serde_json::to_vec(&run).map_or(0, |said| said.len() + 1);
+        if bytes + length > MOST_LISTED && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        bytes += length;
+        part.push(run);
+    }
+    parts.push(part);
+    parts
 }
 
 /// The end of a run. The payload is the last of what it printed.
@@ -447,10 +483,38 @@ mod tests {
     fn a_welcome_reads_back() {
         let executable =
             Executable { release: "0.1.0".into(), device: 1, inode: u64::MAX, written_ns: i64::MAX };
-        let welcome = Report::Welcome { protocol: PROTOCOL, executable, runs: vec![] };
+        let welcome = Report::Welcome { protocol: PROTOCOL, executable, runs: vec![], more: false };
         let mut decoder = Decoder::default();
         decoder.push(&encode(&welcome, b"").unwrap());
         assert_eq!(decoder.next_message::<Report>().unwrap().unwrap().0, welcome);
+    }
+
+    fn minded(run: u64, znode: usize) -> Minded {
+        let about = About { znode: format!("/{}", "a".repeat(znode)), ..start(run, vec![]).about };
+        Minded { run: RunId::from_u64(run), about, pid: Some(i32::MAX) }
+    }
+
+    #[test]
+    fn a_list_of_any_length_fits_into_messages() {
+        for (count, znode) in [(0, 1), (1, 1), (30_000, 200), (20, 1 << 20), (3, MOST_LISTED)] {
+            let runs: Vec<Minded> = (0..count).map(|run| minded(run, znode)).collect();
+            let parts = in_parts(runs.clone());
+            assert_eq!(parts.concat(), runs);
+            assert!(count == 0 || parts.iter().all(|part| !part.is_empty()));
+            for runs in parts {
+                assert!(encode(&Report::Listed { runs, more: true }, b"").is_ok(), "{count} of {znode}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_minder_lists_is_all_there_is() {
+        let mut decoder = Decoder::default();
+        let header = br#"{"say":"adopted","runs":[]}"#;
+        decoder.push(&[0, 0, 0, u8::try_from(header.len()).unwrap(), 0, 0, 0, 0]);
+        decoder.push(header);
+        let (message, _) = decoder.next_message::<Report>().unwrap().unwrap();
+        assert_eq!(message, Report::Adopted { runs: vec![], more: false });
     }
 
     fn start(run: u64, words: Vec<String>) -> Start {

@@ -27,6 +27,12 @@ impl Progress {
         self.applied.as_ref()
     }
 
+    /// The run that was last heard of; `None`: there was none under this daemon.
+    #[must_use]
+    pub fn last(&self) -> Option<RunId> {
+        self.begun.as_ref().map(|(run, _)| *run).max(self.well)
+    }
+
     /// A run is begun with this: what was applied before is known less well from then on, if its state can come back.
     /// Returns whether that is so.
     pub fn begin(&mut self, run: RunId, given: Applied) -> bool {

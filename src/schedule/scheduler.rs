@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use crate::config::spec::{WatchName, WatchSpec};
+use crate::config::spec::{MOST_REMEMBERED, WatchName, WatchSpec, kept_since};
 use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Tally};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
 use crate::schedule::places::Places;
@@ -29,7 +29,7 @@ pub struct Scheduler {
     /// Not in the table itself, which has room for more than there are.
     watches: HashMap<WatchName, Box<Entry>>,
     /// What each watch last applied, as the ledger has it or is about to: also of those that are not defined,
-    /// or not yet.
+    /// or not yet, as far as there are not too many.
     progress: HashMap<WatchName, Progress>,
     places: Places,
     timers: BTreeSet<(Instant, WatchName)>,
@@ -303,10 +303,26 @@ impl Scheduler {
                     entry.end(now);
                     entry.spec = None;
                 }
+                self.forget_beyond(MOST_REMEMBERED);
                 name
             }
         };
         self.follow_up(&name, now);
+    }
+
+    /// Lets go of what was applied longest ago by watches that are not there, where they are too many.
+    fn forget_beyond(&mut self, most: usize) {
+        if self.progress.len() <= most + self.watches.len() {
+            return;
+        }
+        let Self { progress, watches, .. } = self;
+        let gone = progress.iter().filter(|(name, _)| !watches.contains_key(*name));
+        let touched = gone.map(|(name, progress)| (progress.last(), name.clone())).collect();
+        if let Some((since, first)) = kept_since(touched, most) {
+            progress.retain(|name, progress| {
+                watches.contains_key(name) || (progress.last(), name) >= (since, &first)
+            });
+        }
     }
 
     fn define(&mut self, spec: Arc<WatchSpec>, now: Instant) -> WatchName {

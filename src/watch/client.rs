@@ -234,7 +234,7 @@ impl Client {
 const SESSION_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The longest request that a server takes as it comes, in bytes.
-const SERVER_BYTES: usize = 0x000f_ffff;
+const SERVER_BYTES: usize = MOST_CONTENTS;
 
 /// A request but for the path and the contents: number, operation, two lengths, version.
 const SET_BYTES: usize = 20;

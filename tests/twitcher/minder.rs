@@ -137,9 +137,26 @@ impl Line {
         let mut line = Self::open(minder);
         line.say(&Request::Hello { protocol: PROTOCOL });
         match line.hear() {
-            Some((Report::Welcome { protocol: PROTOCOL, runs, .. }, _)) => (line, runs),
+            Some((Report::Welcome { protocol: PROTOCOL, runs, more, .. }, _)) => {
+                let runs = line.hear_list(runs, more);
+                (line, runs)
+            }
             other => panic!("no welcome but {other:?}"),
         }
+    }
+
+    /// The rest of a list that is too long for one message.
+    fn hear_list(&mut self, mut runs: Vec<Minded>, mut more: bool) -> Vec<Minded> {
+        while more {
+            match self.hear() {
+                Some((Report::Listed { runs: next, more: is_more }, _)) => {
+                    runs.extend(next);
+                    more = is_more;
+                }
+                other => panic!("no list but {other:?}"),
+            }
+        }
+        runs
     }
 
     fn say(&mut self, request: &Request) {
@@ -197,8 +214,8 @@ impl Line {
     fn adopt(&mut self) -> Vec<Minded> {
         self.say(&Request::Adopt);
         loop {
-            if let (Report::Adopted { runs }, _) = self.hear().expect("a connection") {
-                return runs;
+            if let (Report::Adopted { runs, more }, _) = self.hear().expect("a connection") {
+                return self.hear_list(runs, more);
             }
         }
     }
@@ -241,6 +258,22 @@ fn shell(run: u64, command: &str) -> Start {
         output: OutputTo::Report,
         timeout_ms: None,
         kill_after_ms: 1000,
+    }
+}
+
+/// Leaves ends for a later minder, as one that exits does, that are too long to be listed in one message.
+pub fn leave_long_ends(minders: &Path, runs: impl IntoIterator<Item = u64>) {
+    let folder = minders.join("runs");
+    fs::create_dir_all(&folder).expect("a folder for records");
+    for run in runs {
+        let about = About { znode: format!("/{}", "a".repeat(1 << 20)), ..shell(run, "").about };
+        let (run, watch) = (RunId::from_u64(run), about.watch.clone());
+        let ending = Ending::Exited(0);
+        let end = End { run, about, pid: None, ending, usage: None, started_ms: 1, lasted_us: 2 };
+        let ended = encode(&Report::Ended(Box::new(end)), b"").expect("a frame");
+        let rest = Report::Output { run, watch, dropped: Dropped::default() };
+        let frames = [ended, encode(&rest, b"").expect("a frame")].concat();
+        fs::write(folder.join(format!("{run}.end")), frames).expect("an end");
     }
 }
 
@@ -432,6 +465,21 @@ fn a_minder_without_a_daemon_stays_for_its_child_then_leaves_its_end_which_a_lat
     eventually(DEADLINE, "the end to be forgotten", || place.records("end") == 0);
     drop(line);
     assert!(last.wait().success());
+}
+
+#[test]
+fn what_is_minded_is_told_also_where_it_is_too_long_for_one_message() {
+    let place = Place::new();
+    let runs: Vec<u64> = (1..=10).collect();
+    leave_long_ends(&place.minders(), runs.iter().copied());
+    let minder = place.minder();
+    let (mut line, _) = Line::greet(&minder);
+    assert_eq!(ids(&line.adopt()), runs);
+    for &run in &runs {
+        line.hear_end(run);
+    }
+    let (_line, minded) = Line::greet(&minder);
+    assert_eq!(ids(&minded), runs);
 }
 
 #[test]
@@ -640,7 +688,7 @@ fn p8_garbage_half_frames_and_silent_connections_harm_nothing() {
     line.stream.write_all(&vec![0xff; 1000]).expect("a minder that reads");
     drop(silent);
     let (mut line, minded) = Line::greet(&minder);
-    assert_eq!(ids(&minded), [1, 3]);
+    assert_eq!(ids(&minded), [3, 1], "what goes on is told first");
     line.order(shell(2, "exit 2"));
     assert_eq!(line.hear_end(2).1.ending, Ending::Exited(2));
     gate.open();

@@ -1,5 +1,9 @@
 //! How a daemon ends, and what it leaves to the next.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
 use nix::sys::signal::Signal;
 
 use crate::harness::process::Process;
@@ -81,6 +85,22 @@ fn a_daemon_that_never_reached_its_ensemble_ends_well() {
     eventually(DEADLINE, "the daemon to be up", || !daemon.log().is_empty());
     assert_eq!(daemon.stop().code(), Some(0));
     assert!(runs.lines().is_empty());
+}
+
+#[test]
+fn a_daemon_that_waits_for_a_minder_before_it_has_started_ends_well() {
+    let folder = Folder::new();
+    let builder = Daemon::builder(&folder, "127.0.0.1:1");
+    let minders = folder.join("run/minder");
+    fs::create_dir(&minders).expect("a folder for minders");
+    fs::set_permissions(&minders, Permissions::from_mode(0o700)).expect("a folder for minders");
+    // It is connected with, and says nothing.
+    let minder = UnixListener::bind(minders.join("silent.sock")).expect("a socket");
+    minder.set_nonblocking(true).expect("a socket");
+    let mut daemon = builder.start();
+    let _connection = eventually(DEADLINE, "the daemon to connect", || minder.accept());
+    // Not before it has given up either: that would be a failure.
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 #[test]

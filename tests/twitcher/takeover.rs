@@ -1,7 +1,7 @@
 //! The daemon, its minder or both are killed, stopped or replaced in the middle of a run.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -12,6 +12,7 @@ use crate::harness::process::Process;
 use crate::harness::{
     Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot, twitcher,
 };
+use crate::minder::leave_long_ends;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_twitcher");
 
@@ -525,4 +526,19 @@ fn p1_p8_a_run_that_left_no_trace_never_executed_anything_and_is_started_again()
     rig.runs.expect(&["start 0", "start 0"]);
     rig.gate.open();
     rig.runs.expect(&["start 0", "start 0", "end 0"]);
+}
+
+#[test]
+fn p8_a_daemon_starts_however_long_the_list_of_what_it_takes_over_is() {
+    let folder = Folder::new();
+    let builder = Daemon::builder(&folder, "127.0.0.1:1");
+    let minders = folder.join("run/minder");
+    leave_long_ends(&minders, 1..=10);
+    fs::set_permissions(&minders, Permissions::from_mode(0o700)).expect("a folder for minders");
+    let mut daemon = builder.start();
+    eventually(DEADLINE, "what was left to be noted", || {
+        let left = fs::read_dir(minders.join("runs")).expect("the records").count();
+        if left == 0 { Ok(()) } else { Err(left) }
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
 }

@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::unfinished::Unfinished;
-use super::{Content, Folder, Found, Unread, Walk, checked, has_one_name, is_hidden, is_watch_file, trail};
+use super::walk::Walk;
+use super::{Content, Folder, Found, Unread, checked, has_one_name, is_hidden, is_watch_file, trail};
 
 /// What a look at some paths showed. Of all others the last look still holds.
 #[derive(Debug)]

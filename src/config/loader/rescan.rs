@@ -11,6 +11,7 @@ use super::{Options, Reload};
 use crate::config::changes::Catalog;
 use crate::config::folder::unfinished::Unfinished;
 use crate::config::folder::{Folder, Places, Unread};
+use crate::config::problem::{Problem, ProblemNews};
 
 /// So often at most the folder is looked at again because there was a new folder in it.
 const MOST_ROUNDS: usize = 8;
@@ -20,6 +21,8 @@ const MOST_ROUNDS: usize = 8;
 pub(super) struct Looked {
     /// `None`: files that are being written were to be waited for first.
     pub(super) reload: Option<Reload>,
+    /// Whether anything in it is different from before, or there was nothing before.
+    pub(super) is_news: bool,
     /// The files that were not read because they are being written.
     pub(super) unread: Vec<Unread>,
 }
@@ -31,6 +34,8 @@ pub(super) struct State {
     catalog: Catalog,
     eyes: Eyes,
     places: Places,
+    /// What was wrong when it was last told; `None`: it was not yet.
+    problems: Option<Vec<Problem>>,
     /// All of the places have been watched since before the last look at everything.
     all_seen: bool,
 }
@@ -67,6 +72,7 @@ impl State {
             catalog: Catalog::new(options.defaults.clone()),
             eyes: Eyes::new(sight),
             places: Places::new(),
+            problems: None,
             all_seen: false,
         }
     }
@@ -89,12 +95,16 @@ impl State {
     fn look_until_seen(&mut self, look: &Look) -> Looked {
         let unread = self.glance(look).unwrap_or_else(|| self.look_at_everything(look));
         if look.waits && !unread.is_empty() {
-            return Looked { reload: None, unread };
+            return Looked { reload: None, is_news: false, unread };
         }
         let (changes, problems) = self.catalog.settle();
         let outdated = self.catalog.outdated();
         let (watches, files) = (self.catalog.watches().len(), self.catalog.file_count());
-        Looked { reload: Some(Reload { changes, problems, outdated, watches, files }), unread }
+        let before = self.problems.replace(problems.clone());
+        let is_news = !changes.is_empty() || before.as_ref() != Some(&problems);
+        let news = ProblemNews::since(&before.unwrap_or_default(), &problems);
+        let reload = Reload { changes, problems, news, outdated, watches, files };
+        Looked { reload: Some(reload), is_news, unread }
     }
 
     /// Looks at what there were events about, if that is all there is to look at. Returns what is unread.

@@ -131,11 +131,12 @@ async fn p4_a_file_that_breaks_and_is_repaired_disturbs_no_watch() {
     put(&bench.root.join("a.toml"), "tiemout = 5");
     let broken = bench.next().await;
     assert!(broken.changes.is_empty());
-    assert_eq!(broken.problems.len(), 1);
+    assert_eq!((broken.problems.len(), &broken.news.new), (1, &broken.problems));
     assert_eq!(broken.watches, 2);
     put(&bench.root.join("a.toml"), "");
     let repaired = bench.next().await;
     assert!(repaired.changes.is_empty() && repaired.problems.is_empty());
+    assert_eq!(repaired.news.mended, [bench.root.join("a.toml")]);
     bench.end().await;
 }
 

@@ -26,6 +26,21 @@ pub enum NameError {
     Character(char),
 }
 
+/// Of how many watches that are not defined any more something is kept in mind: names may be made up by a program.
+pub const MOST_REMEMBERED: usize = 50_000;
+
+/// Since when what is remembered is kept, of things that were last touched at these times: `None`, all of it, where
+/// there are no more than `most`. Else somewhat more is let go of than has to be, so as not to sort them each time.
+#[must_use]
+pub fn kept_since<T: Ord>(mut touched: Vec<T>, most: usize) -> Option<T> {
+    if touched.len() <= most {
+        return None;
+    }
+    touched.sort_unstable();
+    let kept = most - most / 8;
+    touched.into_iter().nth_back(kept - 1)
+}
+
 impl WatchName {
     /// The name as text.
     #[must_use]

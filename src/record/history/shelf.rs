@@ -55,7 +55,7 @@ pub struct Shelf {
     length: u64,
     /// How many lines it has; `None`: nobody has looked yet.
     lines: Option<usize>,
-    /// Whether its last line may be one that has no end.
+    /// Whether the last line may lack its newline.
     is_torn: bool,
     /// The last runs that have ended, with what is kept of their output; the oldest first.
     outputs: VecDeque<Kept>,

@@ -14,12 +14,10 @@ use tracing::{info, warn};
 
 use crate::config::spec::WatchName;
 use crate::record::history::shelf::Shelf;
+use crate::record::ledger::FOLDER_MODE;
 use crate::record::run_record::RunRecord;
 use crate::run::folder;
 use crate::schedule::order::RunId;
-
-/// What commands print is nobody else's business.
-const FOLDER_MODE: u32 = 0o700;
 
 /// How much room all of it may take, in bytes, and which part of the disk.
 const MOST_BYTES: u64 = 1 << 30;

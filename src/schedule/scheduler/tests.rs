@@ -332,3 +332,21 @@ fn a_paused_watch_that_is_fired_without_end_keeps_only_those_who_wait() {
         assert_eq!(fire(number).0, 2, "{number}");
     }
 }
+
+#[test]
+fn of_more_watches_than_any_host_has_the_oldest_are_forgotten_but_not_those_that_are_defined() {
+    let now = Instant::now();
+    let name = |number: u64| WatchName::try_from(format!("w{number}").as_str()).unwrap();
+    let heritage =
+        (1..=50).map(|number| (name(number), applied(1))).chain([("a".try_into().unwrap(), applied(1))]);
+    let heritage = Heritage { runs: Vec::new(), applied: heritage.collect() };
+    let mut scheduler = Scheduler::new("host".into(), 8, heritage);
+    scheduler.hear_notice(Notice::Watched(spec("")), now);
+    for number in 51..=100 {
+        scheduler.progress.entry(name(number)).or_default().begin(RunId::from_u64(number), applied(1));
+        scheduler.forget_beyond(16);
+        assert!(scheduler.progress.len() <= 16 + 1);
+    }
+    assert!(scheduler.progress.contains_key(&"a".try_into().unwrap()));
+    assert!((90..=100).all(|number| scheduler.progress.contains_key(&name(number))));
+}
