@@ -4,29 +4,25 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::config::spec::{WatchName, WatchSpec};
+use crate::config::spec::WatchName;
 use crate::run::executable::executable;
 use crate::run::folder;
 use crate::run::happening::Happening;
-use crate::run::identity::{self, Account, IdentityError};
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
+use crate::run::preparation::{Preparation, Prepared};
 use crate::run::protocol::{
     About, DecodeError, End, Ending, Executable, FOLDER, Minded, Report, Request, Start,
 };
 use crate::run::restarts::{News, Restarts};
-use crate::run::start::Run;
 use crate::schedule::order::{Adopted, Ended, Order, Outcome, RunId};
-use crate::watch::update::Update;
 
 /// How long a stop waits for the record of the last runs, should the disk be slow.
 const LAST_KEPT: Duration = Duration::from_secs(2);
@@ -36,9 +32,7 @@ const LAST_KEPT: Duration = Duration::from_secs(2);
 pub struct Minders {
     folder: PathBuf,
     executable: Executable,
-    lang: Option<String>,
-    /// The daemon's own, for the runs that ask for no other: nothing is looked up for them.
-    own_account: Account,
+    preparation: Preparation,
     links: BTreeMap<u64, Link>,
     /// The number of the link that was made last.
     last_link: u64,
@@ -57,9 +51,6 @@ pub struct Minders {
     /// When another minder is tried to be started, while there is none that takes orders.
     restart: Option<Instant>,
     restarts: Restarts,
-    /// What is being looked up, one order of a watch at a time so that none overtakes another.
-    preparing: JoinSet<Prepared>,
-    to_prepare: HashMap<WatchName, VecDeque<Wanted>>,
     /// Whether it can do nothing before a minder does something.
     waits: watch::Sender<bool>,
 }
@@ -82,28 +73,6 @@ struct Ordered {
     contents: Bytes,
     /// When the scheduler was told of the update.
     seen: StdInstant,
-}
-
-/// A run that was ordered.
-#[derive(Debug)]
-struct Wanted {
-    run: RunId,
-    spec: Arc<WatchSpec>,
-    update: Update,
-    seen: StdInstant,
-    attempt: u32,
-}
-
-/// An order on its way to the minder.
-#[derive(Debug)]
-struct Prepared {
-    run: RunId,
-    about: About,
-    watch: WatchName,
-    contents: Bytes,
-    seen: StdInstant,
-    /// Or why it cannot be.
-    start: Result<Box<Start>, String>,
 }
 
 /// Where what becomes of runs is told.
@@ -129,15 +98,11 @@ impl Minders {
         let at = |error: io::Error| LinkError::Io { path: folder.clone(), error };
         folder::own(&folder, 0o700).map_err(at)?;
         let executable = executable().map_err(at)?;
-        let own_account = tokio::task::spawn_blocking(|| identity::look_up(None, None)).await;
-        let own_account =
-            own_account.map_err(io::Error::other).and_then(|found| found.map_err(io::Error::other));
-        let own_account = own_account.map_err(at)?;
+        let preparation = Preparation::new(lang).await.map_err(at)?;
         let (heard_from, heard) = mpsc::channel(64);
         let mut minders = Self {
             executable,
-            lang,
-            own_account,
+            preparation,
             links: BTreeMap::new(),
             last_link: 0,
             current: 0,
@@ -149,8 +114,6 @@ impl Minders {
             unanswered: 0,
             restart: None,
             restarts: Restarts::new(Instant::now()),
-            preparing: JoinSet::new(),
-            to_prepare: HashMap::new(),
             waits: watch::Sender::new(false),
             folder: folder.clone(),
         };
@@ -211,17 +174,7 @@ impl Minders {
                 Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, &outlets).await,
                 Some(run) = kept.recv() => self.note(run).await,
                 () = sleep_until(restart_at), if !has_minder => self.try_restart().await,
-                Some(prepared) = self.preparing.join_next(), if has_minder => match prepared {
-                    Ok(prepared) => {
-                        let watch = prepared.watch.clone();
-                        self.start_run(prepared, &outlets).await;
-                        match self.to_prepare.get_mut(&watch).and_then(VecDeque::pop_front) {
-                            Some(next) => self.look_up(next),
-                            None => drop(self.to_prepare.remove(&watch)),
-                        }
-                    }
-                    Err(error) => error!("looking up who to run as failed: {error}"),
-                },
+                Some(prepared) = self.preparation.next(), if has_minder => self.start_run(prepared, &outlets).await,
                 order = orders.recv(), if has_minder => match order {
                     Some(order) => self.take(order, &outlets).await,
                     None => break,
@@ -341,16 +294,9 @@ impl Minders {
 
     async fn take(&mut self, order: Order, outlets: &Outlets) {
         match order {
-            Order::Start { run, spec, update, seen, attempt } => {
-                let start = Wanted { run, spec, update, seen, attempt };
-                if let Some(line) = self.to_prepare.get_mut(&start.spec.name) {
-                    line.push_back(start);
-                } else if start.spec.uid.is_none() && start.spec.gid.is_none() {
-                    let prepared = start.prepare(Ok(self.own_account.clone()), self.lang.as_deref());
+            Order::Start(run) => {
+                if let Some(prepared) = self.preparation.take(run) {
                     self.start_run(prepared, outlets).await;
-                } else {
-                    self.to_prepare.insert(start.spec.name.clone(), VecDeque::new());
-                    self.look_up(start);
                 }
             }
             Order::Signal { run, signal } => {
@@ -366,14 +312,6 @@ impl Minders {
         if let Some(link) = self.runs.get(&run).and_then(|known| self.links.get(&known.link?)) {
             let _ = link.say(request, &[]).await;
         }
-    }
-
-    fn look_up(&mut self, wanted: Wanted) {
-        let lang = self.lang.clone();
-        self.preparing.spawn_blocking(move || {
-            let account = identity::look_up(wanted.spec.uid.as_ref(), wanted.spec.gid.as_ref());
-            wanted.prepare(account, lang.as_deref())
-        });
     }
 
     async fn start_run(&mut self, prepared: Prepared, outlets: &Outlets) {
@@ -551,17 +489,6 @@ impl Minders {
                 }
             }
         }
-    }
-}
-
-impl Wanted {
-    fn prepare(self, account: Result<Account, IdentityError>, lang: Option<&str>) -> Prepared {
-        let Self { run: id, spec, update, seen, attempt } = self;
-        let run = Run { id, spec: &spec, update: &update, attempt };
-        let start =
-            account.map(|account| Box::new(run.start(account, lang))).map_err(|error| error.to_string());
-        let (about, watch) = (run.about(), spec.name.clone());
-        Prepared { run: id, about, watch, contents: update.contents, seen, start }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod happening;
 pub mod identity;
 pub mod link;
 pub mod minders;
+mod preparation;
 pub mod protocol;
 mod restarts;
 pub mod start;

@@ -71,22 +71,26 @@ impl RunIds {
     }
 }
 
+/// A run that is to be started.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What everything about it carries.
+    pub id: RunId,
+    /// What to run and how.
+    pub spec: Arc<WatchSpec>,
+    /// What it is told.
+    pub update: Update,
+    /// When the scheduler was told of the update.
+    pub seen: Instant,
+    /// 1 for the first try of an update.
+    pub attempt: u32,
+}
+
 /// What is to be done, in the order in which it was decided.
 #[derive(Debug, Clone)]
 pub enum Order {
     /// Start a run. It is answered by one `Ended`, whatever becomes of it.
-    Start {
-        /// The id that everything about it carries.
-        run: RunId,
-        /// What to run and how.
-        spec: Arc<WatchSpec>,
-        /// What it is told.
-        update: Update,
-        /// When the scheduler was told of the update.
-        seen: Instant,
-        /// 1 for the first try of an update.
-        attempt: u32,
-    },
+    Start(Run),
     /// Send a signal to a run's process group, if it goes on.
     Signal {
         /// Which one.

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
 use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Tally};
-use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
+use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, Run, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::progress::Progress;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
@@ -523,7 +523,7 @@ impl Scheduler {
                 });
                 let given = Applied { znode: spec.znode.to_string(), version: update.version };
                 self.progress.entry(name.clone()).or_default().begin(run, given);
-                self.orders.push_back(Order::Start { run, spec, update, seen, attempt });
+                self.orders.push_back(Order::Start(Run { id: run, spec, update, seen, attempt }));
             }
             self.follow_up(&name, now);
         }

@@ -67,7 +67,7 @@ impl Rig {
         drop((self.notices, self.ended));
         let mut zxids = Vec::new();
         while let Some(order) = self.orders.recv().await {
-            let Order::Start { update, .. } = order else { panic!("{order:?}") };
+            let Order::Start(Run { update, .. }) = order else { panic!("{order:?}") };
             zxids.push(update.version.mzxid);
         }
         self.scheduler.await.unwrap();
@@ -203,7 +203,7 @@ async fn what_is_decided_is_told_to_those_who_want_to_know() {
     rig.define("retries = 1\non_failure = 'stop'").await;
     rig.look(6).await;
     for attempt in 1..=2 {
-        let Some(Order::Start { run, attempt: ordered, .. }) = rig.orders.recv().await else {
+        let Some(Order::Start(Run { id: run, attempt: ordered, .. })) = rig.orders.recv().await else {
             panic!("an order")
         };
         assert_eq!(ordered, attempt);
@@ -236,7 +236,7 @@ async fn who_waits_for_what_was_fired_is_told_of_its_last_attempt() {
     assert_eq!((accepted.gate, accepted.run), (Gate::Open, Some(start.await.unwrap())));
     let mut last = None;
     for outcome in [Outcome::Exited(3), Outcome::Exited(5)] {
-        let Some(Order::Start { run, .. }) = rig.orders.recv().await else { panic!("a start") };
+        let Some(Order::Start(Run { id: run, .. })) = rig.orders.recv().await else { panic!("a start") };
         assert!(last.is_some() || accepted.run == Some(run));
         let (watch, given) = ("a".try_into().unwrap(), applied(1));
         let ended = Ended { run, watch, given, outcome, usage: None, lasted: Duration::ZERO };
@@ -270,7 +270,7 @@ async fn what_is_fired_while_a_run_goes_on_has_no_run_yet_and_one_run_stands_for
     let mut rig = Rig::new(Heritage::default());
     rig.define("").await;
     rig.look(1).await;
-    let Some(Order::Start { run: first, .. }) = rig.orders.recv().await else { panic!("a start") };
+    let Some(Order::Start(Run { id: first, .. })) = rig.orders.recv().await else { panic!("a start") };
     let mut starts = Vec::new();
     for number in [7, 8] {
         let (accepted, is_accepted) = oneshot::channel();
@@ -283,7 +283,7 @@ async fn what_is_fired_while_a_run_goes_on_has_no_run_yet_and_one_run_stands_for
         starts.push(start);
     }
     rig.end(first, 1).await;
-    let Some(Order::Start { run, .. }) = rig.orders.recv().await else { panic!("a start") };
+    let Some(Order::Start(Run { id: run, .. })) = rig.orders.recv().await else { panic!("a start") };
     for start in starts {
         assert_eq!(start.await.unwrap(), run);
     }
