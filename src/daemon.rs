@@ -41,6 +41,7 @@ use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
 use crate::record::log::Logging;
 use crate::record::{events, reader};
+use crate::run::identity;
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::scheduler::{Heritage, Scheduler};
@@ -114,7 +115,7 @@ pub async fn run(
     let ledger = tokio::task::spawn_blocking(move || Ledger::open(&state_dir)).await;
     let ledger = ledger.map_err(|_| DaemonError::PartEnded("ledger"))?;
     let lang = std::env::var("LANG").ok();
-    let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
+    let (minders, adopted) = Minders::find(&daemon.run_dir, identity::look_up, lang).await?;
     info!(
         release = env!("CARGO_PKG_VERSION"),
         host = daemon.hostname,

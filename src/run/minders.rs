@@ -13,14 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::config::spec::WatchName;
+use crate::run::asked::Asked;
 use crate::run::executable::executable;
 use crate::run::folder;
 use crate::run::happening::Happening;
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
-use crate::run::preparation::{Preparation, Prepared};
-use crate::run::protocol::{
-    About, DecodeError, End, Ending, Executable, FOLDER, Minded, Report, Request, Start,
-};
+use crate::run::preparation::{LookUp, Preparation, Prepared};
+use crate::run::protocol::{About, End, Ending, Executable, FOLDER, Minded, Report, Request, Start};
 use crate::run::restarts::{News, Restarts};
 use crate::schedule::order::{Adopted, Ended, Order, Outcome, RunId};
 
@@ -62,6 +61,7 @@ struct Known {
     link: Option<u64>,
     about: About,
     pid: Option<i32>,
+    asked: Asked,
     /// What was ordered; `None`: an earlier daemon has ordered it.
     ordered: Option<Ordered>,
 }
@@ -88,17 +88,21 @@ impl Minders {
     /// Finds the minders below `run_dir` that an earlier daemon has left, and starts one if none of them is
     /// of this binary. Tells what goes on in them.
     ///
-    /// `lang` is what children get as `LANG`.
+    /// `look_up` finds out who runs are run as, and `lang` is what children get as `LANG`.
     ///
     /// # Errors
     /// When none can be started, or one that is there does not answer: what it minds is not known then, and
     /// could be started beside itself.
-    pub async fn find(run_dir: &Path, lang: Option<String>) -> Result<(Self, Vec<Adopted>), LinkError> {
+    pub async fn find(
+        run_dir: &Path,
+        look_up: LookUp,
+        lang: Option<String>,
+    ) -> Result<(Self, Vec<Adopted>), LinkError> {
         let folder = run_dir.join(FOLDER);
         let at = |error: io::Error| LinkError::Io { path: folder.clone(), error };
         folder::own(&folder, 0o700).map_err(at)?;
         let executable = executable().map_err(at)?;
-        let preparation = Preparation::new(lang).await.map_err(at)?;
+        let preparation = Preparation::new(look_up, lang).await.map_err(at)?;
         let (heard_from, heard) = mpsc::channel(64);
         let mut minders = Self {
             executable,
@@ -198,26 +202,15 @@ impl Minders {
         self.runs.retain(|_, known| known.link.is_some() || known.pid.is_some() || known.ordered.is_none());
         // Nothing is ordered again that did not come to be.
         self.runs.values_mut().for_each(|known| known.ordered = None);
-        self.ask_to_end().await;
+        let runs: Vec<RunId> = self.runs.keys().copied().collect();
+        for run in runs {
+            self.tell_of(run, Request::End { run }).await;
+        }
         while !self.runs.is_empty() {
             let restart_at = self.restart.unwrap_or_else(Instant::now);
             tokio::select! {
-                Some((link, heard)) = self.heard.recv() => {
-                    let is_found = matches!(heard, Heard::Report(Report::Adopted { .. }, _));
-                    self.take_in(link, heard, outlets).await;
-                    if is_found {
-                        self.ask_to_end().await;
-                    }
-                }
+                Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, outlets).await,
                 () = sleep_until(restart_at), if self.restart.is_some() => self.try_restart().await,
-            }
-        }
-    }
-
-    async fn ask_to_end(&self) {
-        for (&run, known) in &self.runs {
-            if let Some(link) = known.link.and_then(|link| self.links.get(&link)) {
-                let _ = link.say(&Request::End { run }, &[]).await;
             }
         }
     }
@@ -249,7 +242,8 @@ impl Minders {
 
     fn know(&mut self, link: u64, runs: Vec<Minded>) {
         for Minded { run, about, pid } in runs {
-            self.runs.insert(run, Known { link: Some(link), about, pid, ordered: None });
+            let asked = Asked::default();
+            self.runs.insert(run, Known { link: Some(link), about, pid, asked, ordered: None });
         }
     }
 
@@ -300,48 +294,61 @@ impl Minders {
                 }
             }
             Order::Signal { run, signal } => {
-                self.tell_of(run, &Request::Signal { run, signal: signal as i32 }).await;
+                self.tell_of(run, Request::Signal { run, signal: signal as i32 }).await;
             }
-            Order::End { run } => self.tell_of(run, &Request::End { run }).await,
+            Order::End { run } => self.tell_of(run, Request::End { run }).await,
             Order::Beat(beat) => drop(outlets.happenings.send(Happening::Beat(beat)).await),
         }
     }
 
-    /// Tells the minder of a run, if the run goes on and has one.
-    async fn tell_of(&self, run: RunId, request: &Request) {
-        if let Some(link) = self.runs.get(&run).and_then(|known| self.links.get(&known.link?)) {
-            let _ = link.say(request, &[]).await;
+    /// Tells the minder of a run, at once or when the run has one, if it goes on.
+    async fn tell_of(&mut self, run: RunId, request: Request) {
+        match self.runs.get_mut(&run) {
+            Some(known) => {
+                known.asked.hold(request);
+                self.say_asked(run).await;
+            }
+            None => self.preparation.hold(run, request),
+        }
+    }
+
+    async fn say_asked(&mut self, run: RunId) {
+        let Some(known) = self.runs.get_mut(&run) else { return };
+        let Some(link) = known.link.and_then(|link| self.links.get(&link)) else { return };
+        for request in known.asked.to_be_said() {
+            let _ = link.say(&request, &[]).await;
         }
     }
 
     async fn start_run(&mut self, prepared: Prepared, outlets: &Outlets) {
-        let Prepared { run, about, watch, contents, seen, start } = prepared;
-        let sent = match start {
+        let Prepared { run, about, watch: _, contents, seen, asked, start } = prepared;
+        match start {
             Ok(start) => {
                 let contents = if start.stdin { contents } else { Bytes::new() };
-                let ordered = Ordered { start, contents, seen };
-                self.order(ordered, about.clone()).await.map_err(|error| error.to_string())
+                self.order(Ordered { start, contents, seen }, about, asked, outlets).await;
             }
-            Err(why) => Err(why),
-        };
-        if let Err(why) = sent {
-            self.runs.remove(&run);
-            let (outcome, lasted) = (Outcome::SpawnFailed(why), Duration::ZERO);
-            let given = about.given();
-            let end = Ended { run, watch, given, outcome, usage: None, lasted };
-            tell_end(end, about, Traces::default(), outlets).await;
+            Err(why) => tell_unstarted(run, about, why, outlets).await,
         }
     }
 
-    async fn order(&mut self, ordered: Ordered, about: About) -> Result<(), DecodeError> {
+    async fn order(&mut self, ordered: Ordered, about: About, asked: Asked, outlets: &Outlets) {
         let run = ordered.start.run;
+        if asked.is_to_end() {
+            return tell_unstarted(run, about, "it was ended before it was started".to_owned(), outlets)
+                .await;
+        }
         let (request, contents) = (Request::Start(ordered.start.clone()), ordered.contents.clone());
-        let known = Known { link: Some(self.current), about, pid: None, ordered: Some(ordered) };
+        let known = Known { link: Some(self.current), about, pid: None, asked, ordered: Some(ordered) };
         self.runs.insert(run, known);
-        match self.links.get(&self.current) {
-            Some(link) => link.say(&request, &contents).await,
-            // It is about to be heard that the minder is gone; what was not started goes to the next one.
-            None => Ok(()),
+        // Where there is none, it is about to be heard that the minder is gone; what was not started goes to the next.
+        let Some(link) = self.links.get(&self.current) else { return };
+        match link.say(&request, &contents).await {
+            Ok(()) => self.say_asked(run).await,
+            Err(error) => {
+                if let Some(known) = self.runs.remove(&run) {
+                    tell_unstarted(run, known.about, error.to_string(), outlets).await;
+                }
+            }
         }
     }
 
@@ -465,6 +472,7 @@ impl Minders {
             if let Some(known) = self.runs.get_mut(&run) {
                 known.link = Some(link);
                 known.pid = pid;
+                self.say_asked(run).await;
             }
         }
         self.unanswered = self.unanswered.saturating_sub(1);
@@ -476,10 +484,7 @@ impl Minders {
         for run in missing {
             let Some(known) = self.runs.remove(&run) else { continue };
             match known.ordered {
-                Some(ordered) => {
-                    // It was not too long the first time.
-                    let _ = self.order(ordered, known.about).await;
-                }
+                Some(ordered) => self.order(ordered, known.about, known.asked, outlets).await,
                 None => {
                     let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
                     let (given, outcome, lasted) = (known.about.given(), Outcome::Lost, Duration::ZERO);
@@ -517,6 +522,13 @@ async fn tell_end(end: Ended, about: About, traces: Traces, outlets: &Outlets) {
     let _ = outlets.ended.send(end).await;
 }
 
+async fn tell_unstarted(run: RunId, about: About, why: String, outlets: &Outlets) {
+    let Ok(watch) = WatchName::try_from(about.watch.as_str()) else { return };
+    let (given, outcome, lasted) = (about.given(), Outcome::SpawnFailed(why), Duration::ZERO);
+    let end = Ended { run, watch, given, outcome, usage: None, lasted };
+    tell_end(end, about, Traces::default(), outlets).await;
+}
+
 fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut sockets = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -528,3 +540,7 @@ fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {
     sockets.sort();
     Ok(sockets)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
