@@ -300,7 +300,7 @@ impl Scheduler {
             Notice::Beat(beat) => return self.orders.push_back(Order::Beat(beat)),
             Notice::Unwatched(name) => {
                 if let Some(entry) = self.watches.get_mut(&name) {
-                    entry.end(now);
+                    entry.end(Input::Undefined, now);
                     entry.spec = None;
                 }
                 name
@@ -313,7 +313,7 @@ impl Scheduler {
         let name = spec.name.clone();
         if !spec.enabled {
             let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
-            entry.end(now);
+            entry.end(Input::Disabled, now);
             entry.spec = Some(spec);
             return name;
         }
@@ -543,8 +543,8 @@ impl Entry {
     }
 
     /// It runs nothing any more: it is gone, or not enabled.
-    fn end(&mut self, now: Instant) {
-        let _ = self.watch.step(now, Input::Undefined);
+    fn end(&mut self, why: Input, now: Instant) {
+        let _ = self.watch.step(now, why);
         // Those whose run goes on hear of its end all the same.
         self.waiting.retain(|waiting| waiting.run.is_some());
     }

@@ -46,7 +46,10 @@ pub struct Watch {
     applied: Option<Version>,
     /// The state that a run was given which an earlier daemon has left behind.
     given: Option<Version>,
-    gate: Gate,
+    /// Somebody has paused it, whatever its definition is.
+    paused: bool,
+    /// A failure has stopped it.
+    stopped: bool,
     /// Apart, since hardly any watch has it.
     settling: Option<Box<Settling>>,
     last_start: Option<Instant>,
@@ -62,7 +65,7 @@ pub struct Watch {
 pub enum Gate {
     /// It may.
     Open,
-    /// Somebody has paused it.
+    /// Somebody has paused it, and a failure may have stopped it, too.
     Paused,
     /// Its last attempt failed, and `on_failure` is `stop`.
     Stopped,
@@ -101,7 +104,9 @@ pub enum Input {
     },
     /// It is no longer defined.
     Undefined,
-    /// It is to start no more runs until it is resumed.
+    /// Its definition says that it is not to be watched. Whether it is paused is not forgotten.
+    Disabled,
+    /// It is to start no more runs until it is resumed, also where it is stopped or has another definition by then.
     Pause,
     /// It is to go on after a pause, or after it was stopped by a failure.
     Resume,
@@ -182,7 +187,8 @@ impl Watch {
             seen: None,
             applied: None,
             given: None,
-            gate: Gate::Open,
+            paused: false,
+            stopped: false,
             settling: None,
             last_start: None,
             last_number: 0,
@@ -241,22 +247,21 @@ impl Watch {
                 Decision::Nothing
             }
             Input::Undefined => {
-                let (runs, _) = self.state.take();
-                *self = Self {
-                    state: State::of(runs, VecDeque::new()),
-                    last_start: self.last_start,
-                    ..Self::new()
-                };
+                self.undefine();
+                Decision::Nothing
+            }
+            Input::Disabled => {
+                let paused = self.paused;
+                self.undefine();
+                self.paused = paused;
                 Decision::Nothing
             }
             Input::Pause => {
-                if self.gate == Gate::Open {
-                    self.gate = Gate::Paused;
-                }
+                self.paused = true;
                 Decision::Nothing
             }
             Input::Resume => {
-                self.gate = Gate::Open;
+                (self.paused, self.stopped) = (false, false);
                 Decision::Nothing
             }
             Input::Updated(update) => self.update(now, update),
@@ -267,10 +272,18 @@ impl Watch {
         }
     }
 
+    fn gate(&self) -> Gate {
+        match (self.paused, self.stopped) {
+            (true, _) => Gate::Paused,
+            (false, true) => Gate::Stopped,
+            (false, false) => Gate::Open,
+        }
+    }
+
     /// When the first of what waits can run, were there a place; `None`: not before something else happens.
     fn ready_at(&self) -> Option<Instant> {
         let policy = self.policy.as_ref()?;
-        let waiting = match (&self.state, policy.run_mode, self.gate) {
+        let waiting = match (&self.state, policy.run_mode, self.gate()) {
             (State::Idle, _, _) | (_, _, Gate::Paused | Gate::Stopped) => return None,
             (State::Waiting(waiting), _, Gate::Open) => waiting,
             (State::Running { .. }, RunMode::Queue { .. } | RunMode::Discard, Gate::Open) => return None,
@@ -333,11 +346,16 @@ impl Watch {
         }
         self.applied = self.applied.or(applied);
         self.given = self.given.or(given);
-        if self.gate == Gate::Stopped {
-            self.gate = Gate::Open;
-        }
+        self.stopped = false;
         self.policy = Some(policy);
         self.state = State::of(runs, waiting);
+    }
+
+    /// Forgets everything but the runs that go on, and when the last was started.
+    fn undefine(&mut self) {
+        let (runs, _) = self.state.take();
+        let (state, last_start) = (State::of(runs, VecDeque::new()), self.last_start);
+        *self = Self { state, last_start, ..Self::new() };
     }
 
     fn update(&mut self, now: Instant, mut update: Update) -> Decision {
@@ -509,8 +527,8 @@ impl Watch {
                         let at = waiting.partition_point(|other| other.number < job.number);
                         waiting.insert(at, job);
                     }
-                    AfterFailure::Stop if self.gate == Gate::Open => {
-                        self.gate = Gate::Stopped;
+                    AfterFailure::Stop if !self.stopped => {
+                        self.stopped = true;
                         decision = Decision::Stopped;
                     }
                     AfterFailure::Stop | AfterFailure::GoOn => {}

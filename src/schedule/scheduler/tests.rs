@@ -311,6 +311,19 @@ async fn a_watch_that_is_disabled_is_known_and_runs_nothing_that_waited() {
 }
 
 #[test]
+fn a_pause_outlasts_a_disabled_definition() {
+    let name: WatchName = "a".try_into().unwrap();
+    let (now, by) = (Instant::now(), Uid::from_raw(7));
+    let mut scheduler = Scheduler::new("host".into(), 8, Heritage::default());
+    scheduler.hear_notice(Notice::Watched(spec("")), now);
+    scheduler.hear_ask(Ask::Pause(name.clone(), by, oneshot::channel().0), now);
+    for keys in ["enabled = false", ""] {
+        scheduler.hear_notice(Notice::Watched(spec(keys)), now);
+        assert_eq!(scheduler.watches[&name].watch.standing(now).gate, Gate::Paused, "{keys}");
+    }
+}
+
+#[test]
 fn a_paused_watch_that_is_fired_without_end_keeps_only_those_who_wait() {
     let name: WatchName = "a".try_into().unwrap();
     let (now, by) = (Instant::now(), Uid::from_raw(7));

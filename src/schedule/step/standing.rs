@@ -62,7 +62,7 @@ impl Watch {
             State::Running { runs, waiting } => (runs.keys().copied().collect(), waiting.len()),
         };
         let waiting = queued + usize::from(self.settling.is_some());
-        Standing { running, waiting, gate: self.gate, hindrance: self.hindrance(now) }
+        Standing { running, waiting, gate: self.gate(), hindrance: self.hindrance(now) }
     }
 
     fn hindrance(&self, now: Instant) -> Option<Hindrance> {

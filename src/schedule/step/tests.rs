@@ -438,6 +438,42 @@ fn an_update_during_a_pause_is_run_on_resume() {
 }
 
 #[test]
+fn a_pause_is_for_somebody_to_end_and_not_for_another_definition_also_of_a_watch_that_has_failed() {
+    let stopping = Policy { on_failure: OnFailure::Stop, ..policy(queue()) };
+    let mut played = Played::new(stopping.clone());
+    let _ = played.update(1);
+    assert_eq!(played.end_one(false), Decision::Stopped);
+    let _ = played.tell(Input::Pause);
+    for disabled in [false, true] {
+        if disabled {
+            let _ = played.tell(Input::Disabled);
+        }
+        played.define(stopping.clone());
+        let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+        assert_eq!(played.watch.standing(played.now).gate, Gate::Paused, "disabled: {disabled}");
+        assert_eq!(played.started, [1], "disabled: {disabled}");
+    }
+    let _ = played.tell(Input::Resume);
+    assert_eq!(played.started, [1, 1]);
+    // Gone is gone: who defines a watch of that name means another one.
+    let _ = played.tell(Input::Pause);
+    let _ = played.tell(Input::Undefined);
+    assert_eq!(played.watch.standing(played.now).gate, Gate::Open);
+}
+
+#[test]
+fn a_watch_that_fails_during_a_pause_is_stopped_and_one_resume_ends_both() {
+    let mut played = Played::new(Policy { on_failure: OnFailure::Stop, ..policy(queue()) });
+    let _ = played.update(1);
+    let _ = played.tell(Input::Pause);
+    assert_eq!(played.end_one(false), Decision::Stopped);
+    assert_eq!(played.watch.standing(played.now).gate, Gate::Paused);
+    let _ = played.update(2);
+    let _ = played.tell(Input::Resume);
+    assert_eq!(played.started, [1, 2]);
+}
+
+#[test]
 fn a_run_is_told_of_an_update_if_it_wants_to_be() {
     let mut played = Played::new(policy(RunMode::Queue { notify_signal: Some(Signal::SIGHUP) }));
     assert_eq!(played.update(1), Decision::Accepted { instead_of: None, notify: None });
