@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::panic::catch_unwind;
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use tracing::error;
 
 use crate::config::spec::{GroupRef, UserRef, WatchName};
 use crate::run::asked::Asked;
@@ -84,13 +84,8 @@ impl Preparation {
 
     /// The next that had to be looked up; `None`: there is none. May be cancelled.
     pub(super) async fn next(&mut self) -> Option<Prepared> {
-        let mut prepared = match self.looking.join_next().await? {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                error!("looking up who to run as failed: {error}");
-                return None;
-            }
-        };
+        // No panic gets this far, and none is ended early.
+        let mut prepared = self.looking.join_next().await?.ok()?;
         match self.lines.get_mut(&prepared.watch).and_then(VecDeque::pop_front) {
             Some(next) => self.look_up(next),
             None => drop(self.lines.remove(&prepared.watch)),
@@ -102,14 +97,17 @@ impl Preparation {
     fn look_up(&mut self, run: Run) {
         let (look_up, lang) = (self.look_up, self.lang.clone());
         self.looking.spawn_blocking(move || {
-            let account = look_up(run.spec.uid.as_ref(), run.spec.gid.as_ref());
+            let (uid, gid) = (run.spec.uid.as_ref(), run.spec.gid.as_ref());
+            // What comes after it in the line waits for an answer, whatever that is.
+            let account = catch_unwind(|| look_up(uid, gid).map_err(|error| error.to_string()));
+            let account = account.unwrap_or_else(|_| Err("looking up who to run as has panicked".to_owned()));
             prepare(run, account, lang.as_deref())
         });
     }
 }
 
-fn prepare(run: Run, account: Result<Account, IdentityError>, lang: Option<&str>) -> Prepared {
-    let start = account.map(|account| Box::new(run.start(account, lang))).map_err(|error| error.to_string());
+fn prepare(run: Run, account: Result<Account, String>, lang: Option<&str>) -> Prepared {
+    let start = account.map(|account| Box::new(run.start(account, lang)));
     let (about, watch) = (run.about(), run.spec.name.clone());
     let (contents, asked) = (run.update.contents, Asked::default());
     Prepared { run: run.id, about, watch, contents, seen: run.seen, asked, start }

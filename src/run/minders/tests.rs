@@ -105,6 +105,10 @@ impl Rig {
         while !matches!(self.happenings.recv().await, Some(Happening::Beat(_))) {}
     }
 
+    async fn next_end(&mut self) -> Ended {
+        timeout(ANSWER, self.ended.recv()).await.unwrap().unwrap()
+    }
+
     /// A user that is found when something is written there.
     fn slow_user(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
@@ -151,12 +155,23 @@ async fn what_is_asked_of_a_run_while_its_user_is_looked_up_is_done_once_the_use
     assert_eq!(rig.current.hear_start().await, one);
     assert_eq!(rig.current.hear().await, Request::Signal { run: one, signal: number });
     // Nobody executes what somebody has ended.
-    let end = rig.ended.recv().await.unwrap();
+    let end = rig.next_end().await;
     assert_eq!(
         (end.run, &*end.outcome.to_string()),
         (two, "spawn-failed(it was ended before it was started)")
     );
     assert_eq!(rig.current.hear_start().await, three);
+}
+
+#[tokio::test]
+async fn a_lookup_that_panics_is_the_end_of_its_run_and_of_nothing_else() {
+    let mut rig = Rig::new(vec![]).await;
+    let not_there = rig.folder.path().join("not-there");
+    rig.order([Order::Start(run(1, Some(&not_there))), Order::Start(run(2, None))]).await;
+    let end = rig.next_end().await;
+    assert_eq!(end.run, RunId::from_u64(1));
+    assert_eq!(end.outcome, Outcome::SpawnFailed("looking up who to run as has panicked".into()));
+    assert_eq!(rig.current.hear_start().await, RunId::from_u64(2));
 }
 
 #[tokio::test]
