@@ -58,7 +58,7 @@ const DENIED: Duration = Duration::from_secs(60);
 /// How many messages may wait between two of the pieces.
 const AHEAD: usize = 64;
 
-/// How much that the scheduler has decided may wait to be told. It does not wait; what does not fit is not told.
+/// How much that the scheduler has decided may wait to be told. It does not wait; what does not fit is counted.
 const NEWS_AHEAD: usize = 1_024;
 
 /// Why the daemon did not start, or ended without having been asked to.
@@ -167,9 +167,8 @@ pub async fn run(
     let (reports, readings) = hub::reports();
     parts.add("watch hub", hub::run(options, changes, hub_asks, notices_in, reports, stop.clone()));
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
-    let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     let (news_in, news) = mpsc::channel(NEWS_AHEAD);
-    let scheduler = scheduler.telling(news_in);
+    let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage, news_in);
     parts.add_passing(tell_news(news, teller.clone()));
     parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));

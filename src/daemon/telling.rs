@@ -86,6 +86,7 @@ pub async fn tell_news(mut news: mpsc::Receiver<News>, teller: Teller) {
             }
             News::Stopped { watch } => What::WatchStopped { watch },
             News::ByHand { watch, by, what } => by_hand(watch, by.as_raw(), what),
+            News::Missing(count) => What::EventsMissing { count },
         });
     }
 }
@@ -143,5 +144,15 @@ mod tests {
             });
         }
         assert_eq!(told, ["a: this", "b: that", "b: more", "a is mended"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_scheduler_could_not_tell_is_told_to_be_missing() {
+        let (teller, mut tidings) = teller();
+        let (news_in, news) = mpsc::channel(1);
+        news_in.send(News::Missing(3)).await.unwrap();
+        drop(news_in);
+        tell_news(news, teller).await;
+        assert_eq!(tidings.next().await, Some(What::EventsMissing { count: 3 }));
     }
 }

@@ -40,7 +40,9 @@ pub struct Scheduler {
     /// The watches of which somebody has just wanted a run and has no answer yet.
     unanswered: Vec<WatchName>,
     /// Where what is decided is told. Nobody is waited for.
-    news: Option<mpsc::Sender<News>>,
+    news: mpsc::Sender<News>,
+    /// How much of it has not fit there since something last did.
+    missing: u64,
     tally: Tally,
 }
 
@@ -82,6 +84,8 @@ pub enum News {
         /// What.
         what: ByHand,
     },
+    /// So much is missing here, since it came faster than it was taken.
+    Missing(u64),
 }
 
 /// What somebody has done about a watch.
@@ -145,9 +149,10 @@ pub struct Heritage {
 }
 
 impl Scheduler {
-    /// A scheduler for the host of this name, with `max_running` places.
+    /// A scheduler for the host of this name, with `max_running` places. What it decides about updates and failures it
+    /// tells as `news`.
     #[must_use]
-    pub fn new(host: String, max_running: usize, heritage: Heritage) -> Self {
+    pub fn new(host: String, max_running: usize, heritage: Heritage, news: mpsc::Sender<News>) -> Self {
         let Heritage { mut runs, applied } = heritage;
         let applied = applied.into_iter().map(|(watch, applied)| (watch, Progress::new(Some(applied))));
         let mut progress: HashMap<WatchName, Progress> = applied.collect();
@@ -172,21 +177,17 @@ impl Scheduler {
             orders: VecDeque::new(),
             awaited: HashMap::new(),
             unanswered: Vec::new(),
-            news: None,
+            news,
+            missing: 0,
             tally: Tally::default(),
         }
     }
 
-    /// Has it tell what it decides about updates and failures.
-    #[must_use]
-    pub fn telling(self, news: mpsc::Sender<News>) -> Self {
-        Self { news: Some(news), ..self }
-    }
-
-    fn tell(&self, news: News) {
-        if let Some(to) = &self.news {
-            let _ = to.try_send(news);
+    fn tell(&mut self, news: News) {
+        if self.missing > 0 && self.news.try_send(News::Missing(self.missing)).is_ok() {
+            self.missing = 0;
         }
+        self.missing += u64::from(self.news.try_send(news).is_err());
     }
 
     /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay, nor is
@@ -418,7 +419,7 @@ impl Scheduler {
         }
     }
 
-    fn tell_by_hand(&self, watch: &WatchName, by: Uid, what: ByHand) {
+    fn tell_by_hand(&mut self, watch: &WatchName, by: Uid, what: ByHand) {
         self.tell(News::ByHand { watch: watch.clone(), by, what });
     }
 

@@ -30,7 +30,7 @@ impl Rig {
         let (orders_in, orders) = mpsc::channel(8);
         let (asks, asks_out) = mpsc::channel(8);
         let (news_in, news) = mpsc::channel(8);
-        let scheduler = Scheduler::new("host".into(), 8, heritage).telling(news_in);
+        let scheduler = Scheduler::new("host".into(), 8, heritage, news_in);
         let scheduler = tokio::spawn(scheduler.run(notices_out, ended_out, asks_out, orders_in));
         Self { notices, ended, asks, orders, news, scheduler }
     }
@@ -73,6 +73,11 @@ impl Rig {
         self.scheduler.await.unwrap();
         zxids
     }
+}
+
+/// One that the test drives itself.
+fn scheduler(news: mpsc::Sender<News>) -> Scheduler {
+    Scheduler::new("host".into(), 8, Heritage::default(), news)
 }
 
 fn spec(keys: &str) -> Arc<WatchSpec> {
@@ -311,10 +316,28 @@ async fn a_watch_that_is_disabled_is_known_and_runs_nothing_that_waited() {
 }
 
 #[test]
+fn news_that_nobody_takes_in_time_are_counted() {
+    let (now, (news, mut told)) = (Instant::now(), mpsc::channel(2));
+    let mut scheduler = scheduler(news);
+    scheduler.hear_notice(Notice::Watched(spec("")), now);
+    let mut update = |mzxid| {
+        let update = Update { event: Event::Changed, version: version(mzxid), contents: Bytes::new(), child: None };
+        scheduler.hear_notice(Notice::Updated("a".try_into().unwrap(), update), now);
+    };
+    (1..=5).for_each(&mut update);
+    for expected in 1..=2 {
+        assert!(matches!(told.try_recv(), Ok(News::Seen { mzxid, .. }) if mzxid == expected));
+    }
+    update(6);
+    assert_eq!(told.try_recv(), Ok(News::Missing(3)));
+    assert!(matches!(told.try_recv(), Ok(News::Seen { mzxid: 6, .. })));
+}
+
+#[test]
 fn a_pause_outlasts_a_disabled_definition() {
     let name: WatchName = "a".try_into().unwrap();
     let (now, by) = (Instant::now(), Uid::from_raw(7));
-    let mut scheduler = Scheduler::new("host".into(), 8, Heritage::default());
+    let mut scheduler = scheduler(mpsc::channel(8).0);
     scheduler.hear_notice(Notice::Watched(spec("")), now);
     scheduler.hear_ask(Ask::Pause(name.clone(), by, oneshot::channel().0), now);
     for keys in ["enabled = false", ""] {
@@ -327,7 +350,7 @@ fn a_pause_outlasts_a_disabled_definition() {
 fn a_paused_watch_that_is_fired_without_end_keeps_only_those_who_wait() {
     let name: WatchName = "a".try_into().unwrap();
     let (now, by) = (Instant::now(), Uid::from_raw(7));
-    let mut scheduler = Scheduler::new("host".into(), 8, Heritage::default());
+    let mut scheduler = scheduler(mpsc::channel(8).0);
     scheduler.hear_notice(Notice::Watched(spec("run_on_load = false")), now);
     scheduler.hear_ask(Ask::Pause(name.clone(), by, oneshot::channel().0), now);
     let mut fire = |number| {
