@@ -290,8 +290,7 @@ impl Scheduler {
                 name
             }
             Notice::Updated(name, update) => {
-                let (event, zxid) = (update.event, Some(update.version.mzxid));
-                self.hear_of(&name, event, zxid, Input::Updated(update), now);
+                self.hear_update(&name, update, now);
                 name
             }
             Notice::Fired(name, fire, update) => {
@@ -331,6 +330,11 @@ impl Scheduler {
         name
     }
 
+    fn hear_update(&mut self, name: &WatchName, update: Update, now: Instant) {
+        let (event, zxid) = (update.event, Some(update.version.mzxid));
+        self.hear_of(name, event, zxid, Input::Updated(update), now);
+    }
+
     fn hear_of(&mut self, name: &WatchName, event: Event, mzxid: Option<i64>, input: Input, now: Instant) {
         let Some(entry) = self.watches.get_mut(name) else { return };
         let zxid = mzxid.map(|zxid| display(format!("{zxid:#x}")));
@@ -365,17 +369,31 @@ impl Scheduler {
             | Decision::Retry { .. }
             | Decision::Stopped => return,
         };
-        if accepted != Err(Reason::OnLoad) {
+        self.note(name, event, mzxid.unwrap_or_default(), accepted);
+    }
+
+    /// Counts what was seen, if it is an update, and tells of it.
+    fn note(&mut self, name: &WatchName, event: Event, mzxid: i64, accepted: Result<Option<i64>, Reason>) {
+        if event != Event::Fired
+            && accepted != Err(Reason::OnLoad)
+            && let Some(entry) = self.watches.get_mut(name)
+        {
             entry.updates += 1;
             self.tally.received += 1;
             self.tally.discarded += u64::from(accepted == Err(Reason::Discarded));
         }
-        let mzxid = mzxid.unwrap_or_default();
         self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted });
     }
 
     fn hear_fire(&mut self, name: &WatchName, fire: FireId, update: Result<Update, Unfit>, now: Instant) {
-        let Some(Awaited { by, accepted, started, ended }) = self.awaited.remove(&fire) else { return };
+        let awaited = self.awaited.remove(&fire).filter(|awaited| !awaited.accepted.is_closed());
+        let Some(Awaited { by, accepted, started, ended }) = awaited else {
+            // Who has given up wants no run any more. What was new in the same look is an update all the same.
+            if let Some(update) = update.ok().filter(|update| update.event != Event::Fired) {
+                self.hear_update(name, update, now);
+            }
+            return;
+        };
         let fired = update.as_ref().ok().map(|update| (update.event, update.version.mzxid));
         let decision = match (update, self.watches.get_mut(name)) {
             (Ok(update), Some(entry)) => Ok((entry.watch.step(now, Input::Fired(update)), entry)),
@@ -394,11 +412,16 @@ impl Scheduler {
                 }
                 self.tell_by_hand(name, by, ByHand::Fired);
                 if let Some((event, mzxid)) = fired {
-                    self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted: Ok(None) });
+                    self.note(name, event, mzxid, Ok(None));
                 }
                 return self.unanswered.push(name.clone());
             }
-            Ok((Decision::Dropped(_), _)) => NotRun::Discarded,
+            Ok((Decision::Dropped(why), _)) => {
+                if let Some((event, mzxid)) = fired.filter(|(event, _)| *event != Event::Fired) {
+                    self.note(name, event, mzxid, Err(why));
+                }
+                NotRun::Discarded
+            }
             Ok((_, _)) => NotRun::Unfit(Unfit::Unwatched),
             Err(unfit) => NotRun::Unfit(unfit),
         };

@@ -315,13 +315,64 @@ async fn a_watch_that_is_disabled_is_known_and_runs_nothing_that_waited() {
     assert!(rig.ordered().await.is_empty());
 }
 
+/// What comes of a look that shows this, and for which somebody has asked who is still there or has gone.
+fn fired(keys: &str, event: Event, is_there: bool) -> Scheduler {
+    let now = Instant::now();
+    let mut scheduler = scheduler(mpsc::channel(8).0);
+    scheduler.hear_notice(Notice::Watched(spec(keys)), now);
+    let (accepted, is_accepted) = oneshot::channel();
+    let ((started, _start), (ended, _end)) = (oneshot::channel(), oneshot::channel());
+    let awaited = Awaited { by: Uid::from_raw(7), accepted, started, ended };
+    scheduler.hear_ask(Ask::Await(FireId(1), awaited), now);
+    let _waits = is_there.then_some(is_accepted);
+    let update = Update { event, version: version(7), contents: Bytes::new(), child: None };
+    scheduler.hear_notice(Notice::Fired("a".try_into().unwrap(), FireId(1), Ok(update)), now);
+    scheduler.fill_places(now, SystemTime::UNIX_EPOCH);
+    scheduler
+}
+
+#[test]
+fn what_was_fired_by_somebody_who_has_given_up_is_not_run_but_an_update_that_came_with_it_is() {
+    for (keys, event, is_there, orders) in [
+        ("", Event::Fired, true, 1),
+        ("", Event::Fired, false, 0),
+        ("", Event::Changed, false, 1),
+        ("run_on_load = false", Event::Loaded, true, 1),
+        ("run_on_load = false", Event::Loaded, false, 0),
+    ] {
+        let scheduler = fired(keys, event, is_there);
+        assert_eq!(scheduler.orders.len(), orders, "{keys} {event} {is_there}");
+        assert!(scheduler.awaited.is_empty());
+    }
+}
+
+#[test]
+fn an_update_that_was_run_for_somebody_is_counted_and_what_was_fired_alone_is_not() {
+    for (event, count) in [(Event::Fired, 0), (Event::Changed, 1)] {
+        let scheduler = fired("", event, true);
+        assert_eq!(scheduler.tally.received, count);
+        assert_eq!(scheduler.watches.values().map(|entry| entry.updates).sum::<u64>(), count);
+    }
+    // Also one that is not run, since a run goes on.
+    let mut scheduler = fired("run_mode = 'DISCARD'", Event::Changed, true);
+    let (accepted, _is_accepted) = oneshot::channel();
+    let ((started, _start), (ended, _end)) = (oneshot::channel(), oneshot::channel());
+    let awaited = Awaited { by: Uid::from_raw(7), accepted, started, ended };
+    let now = Instant::now();
+    scheduler.hear_ask(Ask::Await(FireId(2), awaited), now);
+    let update = Update { event: Event::Changed, version: version(8), contents: Bytes::new(), child: None };
+    scheduler.hear_notice(Notice::Fired("a".try_into().unwrap(), FireId(2), Ok(update)), now);
+    assert_eq!((scheduler.tally.received, scheduler.tally.discarded), (2, 1));
+}
+
 #[test]
 fn news_that_nobody_takes_in_time_are_counted() {
     let (now, (news, mut told)) = (Instant::now(), mpsc::channel(2));
     let mut scheduler = scheduler(news);
     scheduler.hear_notice(Notice::Watched(spec("")), now);
     let mut update = |mzxid| {
-        let update = Update { event: Event::Changed, version: version(mzxid), contents: Bytes::new(), child: None };
+        let update =
+            Update { event: Event::Changed, version: version(mzxid), contents: Bytes::new(), child: None };
         scheduler.hear_notice(Notice::Updated("a".try_into().unwrap(), update), now);
     };
     (1..=5).for_each(&mut update);
