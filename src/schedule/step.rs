@@ -20,7 +20,7 @@ use bytes::Bytes;
 use nix::sys::signal::Signal;
 
 use self::failure::{AfterFailure, after_failure};
-pub use self::policy::{Policy, Source};
+pub use self::policy::Policy;
 pub use self::standing::{Hindrance, Standing};
 use self::state::{Job, Settling, State};
 use crate::config::spec::{OnDelete, RunMode, RunOnLoad};
@@ -296,8 +296,12 @@ impl Watch {
         };
         let first =
             waiting.iter().filter(|job| !self.goes_on(&job.update)).map(|job| job.not_before).min()?;
-        let interval_over = self.last_start.and_then(|last| last.checked_add(policy.pacing.min_interval));
-        Some(interval_over.map_or(first, |over| over.max(first)))
+        Some(self.interval_over(policy).map_or(first, |over| over.max(first)))
+    }
+
+    /// When the next run may be started after the last.
+    fn interval_over(&self, policy: &Policy) -> Option<Instant> {
+        self.last_start.map(|last| last + policy.pacing.min_interval)
     }
 
     /// Whether it is only the first look at what a run was given that an earlier daemon has left behind: what
@@ -333,8 +337,8 @@ impl Watch {
 
     fn define(&mut self, policy: Policy, applied: Option<Version>, given: Option<Version>) {
         let (runs, mut waiting) = self.state.take();
-        let same_source = self.policy.as_ref().is_some_and(|old| old.source == policy.source);
-        if !same_source {
+        let same_target = self.policy.as_ref().is_some_and(|old| old.target == policy.target);
+        if !same_target {
             self.seen = None;
             self.applied = None;
             self.given = None;
@@ -365,7 +369,7 @@ impl Watch {
         if seen.is_none_or(is_news) {
             self.seen = Some(update.version);
         }
-        let later = Event::later(policy.source.watch_type);
+        let later = Event::later(policy.target.watch_type);
         match update.event {
             Event::Loaded => match policy.run_on_load {
                 RunOnLoad::Always => {}
@@ -439,7 +443,7 @@ impl Watch {
         let known = self.seen.or(if may_run { self.given.or(self.applied) } else { None });
         // What an earlier release has kept may be of a deletion.
         let Some(known) = known.filter(|known| known.sign.is_some()) else { return Decision::Nothing };
-        let version = known.gone(policy.source.watch_type);
+        let version = known.gone(policy.target.watch_type);
         if !version.is_update_to(&known) {
             return Decision::Nothing;
         }

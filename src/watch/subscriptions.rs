@@ -18,6 +18,14 @@ pub struct Target {
     pub watch_type: WatchType,
 }
 
+impl Target {
+    /// That of a definition.
+    #[must_use]
+    pub fn of(spec: &WatchSpec) -> Self {
+        Self { znode: spec.znode.clone(), watch_type: spec.watch_type }
+    }
+}
+
 /// What a batch of changes asks for.
 #[must_use]
 #[derive(Debug, Default)]
@@ -260,7 +268,7 @@ impl Subscriptions {
         fires: Vec<FireId>,
         existed: &mut HashMap<Target, bool>,
     ) -> Option<Target> {
-        let target = spec.enabled.then(|| Target { znode: spec.znode.clone(), watch_type: spec.watch_type });
+        let target = spec.enabled.then(|| Target::of(spec));
         if let Some(target) = &target {
             existed.entry(target.clone()).or_insert(self.targets.contains_key(target));
             self.targets.entry(target.clone()).or_default().names.push(spec.name.clone());
