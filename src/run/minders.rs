@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as StdInstant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -16,7 +16,7 @@ use crate::config::spec::WatchName;
 use crate::run::asked::Asked;
 use crate::run::executable::executable;
 use crate::run::folder;
-use crate::run::happening::Happening;
+use crate::run::happening::{Happening, Left};
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
 use crate::run::preparation::{LookUp, Preparation, Prepared};
 use crate::run::protocol::{About, End, Ending, Executable, FOLDER, Minded, Report, Request, Start};
@@ -406,9 +406,9 @@ impl Minders {
         let lasted = Duration::from_micros(end.lasted_us);
         let given = end.about.given();
         let started = UNIX_EPOCH.checked_add(Duration::from_millis(end.started_ms));
-        let traces = Traces { pid: end.pid, started, output };
+        let left = Left { pid: end.pid, started, output };
         let ended = Ended { run: end.run, watch, given, outcome, usage: end.usage, lasted };
-        tell_end(ended, end.about, traces, outlets).await;
+        tell_end(ended, end.about, left, outlets).await;
     }
 
     /// A minder is gone. Another one takes the orders that it would have, and looks for what it left.
@@ -489,8 +489,8 @@ impl Minders {
                     let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
                     let (given, outcome, lasted) = (known.about.given(), Outcome::Lost, Duration::ZERO);
                     let end = Ended { run, watch, given, outcome, usage: None, lasted };
-                    let traces = Traces { pid: known.pid, ..Traces::default() };
-                    tell_end(end, known.about, traces, outlets).await;
+                    let left = Left { pid: known.pid, ..Left::default() };
+                    tell_end(end, known.about, left, outlets).await;
                 }
             }
         }
@@ -507,17 +507,8 @@ fn turn(heard: &Heard) -> (u8, Option<RunId>) {
     }
 }
 
-/// What is left of a run that is of no account to who decides.
-#[derive(Debug, Default)]
-struct Traces {
-    pid: Option<i32>,
-    started: Option<SystemTime>,
-    output: Bytes,
-}
-
-async fn tell_end(end: Ended, about: About, traces: Traces, outlets: &Outlets) {
-    let Traces { pid, started, output } = traces;
-    let happening = Happening::Ended { end: Box::new(end.clone()), about, pid, started, output };
+async fn tell_end(end: Ended, about: About, left: Left, outlets: &Outlets) {
+    let happening = Happening::Ended { end: Box::new(end.clone()), about, left };
     let _ = outlets.happenings.send(happening).await;
     let _ = outlets.ended.send(end).await;
 }
@@ -526,7 +517,7 @@ async fn tell_unstarted(run: RunId, about: About, why: String, outlets: &Outlets
     let Ok(watch) = WatchName::try_from(about.watch.as_str()) else { return };
     let (given, outcome, lasted) = (about.given(), Outcome::SpawnFailed(why), Duration::ZERO);
     let end = Ended { run, watch, given, outcome, usage: None, lasted };
-    tell_end(end, about, Traces::default(), outlets).await;
+    tell_end(end, about, Left::default(), outlets).await;
 }
 
 fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {
