@@ -193,7 +193,7 @@ pub async fn run(
         readings: readings.clone(),
         wrong,
         records,
-        last_fire: Arc::default(),
+        next_fire: Arc::default(),
         scenes: Survey::default(),
         exposition: Survey::default(),
         lost_lines: log.lost(),
