@@ -12,7 +12,8 @@ use thiserror::Error;
 use crate::config::spec::{WatchName, WatchSpec};
 use crate::watch::update::{Beat, Update, Version};
 
-/// Names one run on this host, also across restarts of the daemon; later runs have greater ids.
+/// Names one run on this host, also across restarts of the daemon. Later runs have greater ids, unless the clock was set
+/// back before a restart: then they are greater than those of the runs that go on, and than each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(u64);
@@ -91,7 +92,7 @@ pub struct Run {
 pub enum Order {
     /// Start a run. It is answered by one `Ended`, whatever becomes of it.
     Start(Run),
-    /// Send a signal to a run's process group, if it goes on.
+    /// Send a signal to a run's process group, or to what can be reached of it, if it goes on.
     Signal {
         /// Which one.
         run: RunId,
