@@ -26,7 +26,7 @@ const ORDERS_AHEAD: usize = 256;
 #[derive(Debug)]
 pub struct Scheduler {
     host: String,
-    /// Not in the table itself, which has room for more than there are.
+    /// Boxed: a hash table keeps spare slots, and an `Entry` is large.
     watches: HashMap<WatchName, Box<Entry>>,
     /// What each watch last applied, as the ledger has it or is about to: also of those that are not defined,
     /// or not yet.
