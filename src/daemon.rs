@@ -41,6 +41,7 @@ use crate::record::journal::{self, Inlets};
 use crate::record::ledger::Ledger;
 use crate::record::log::Logging;
 use crate::record::{events, reader};
+use crate::run::identity;
 use crate::run::link::LinkError;
 use crate::run::minders::{Minders, Outlets};
 use crate::schedule::order::Adopted;
@@ -58,7 +59,7 @@ const DENIED: Duration = Duration::from_secs(60);
 /// How many messages may wait between two of the pieces.
 const AHEAD: usize = 64;
 
-/// How much that the scheduler has decided may wait to be told. It does not wait; what does not fit is not told.
+/// How much that the scheduler has decided may wait to be told. It does not wait; what does not fit is counted.
 const NEWS_AHEAD: usize = 1_024;
 
 /// Why the daemon did not start, or ended without having been asked to.
@@ -175,9 +176,8 @@ pub async fn run(
     let (reports, readings) = hub::reports();
     parts.add("watch hub", hub::run(options, changes, hub_asks, notices_in, reports, stop.clone()));
     let heritage = Heritage { runs: adopted, applied: ledger.applied() };
-    let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage);
     let (news_in, news) = mpsc::channel(NEWS_AHEAD);
-    let scheduler = scheduler.telling(news_in);
+    let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage, news_in);
     parts.add_passing(tell_news(news, teller.clone()));
     parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));
@@ -202,7 +202,7 @@ pub async fn run(
         readings: readings.clone(),
         wrong,
         records,
-        last_fire: Arc::default(),
+        next_fire: Arc::default(),
         scenes: Survey::default(),
         exposition: Survey::default(),
         lost_lines: log.lost(),
@@ -274,7 +274,7 @@ async fn find_what_is_left(daemon: &Daemon) -> Result<(Ledger, Minders, Vec<Adop
     let ledger = tokio::task::spawn_blocking(move || Ledger::open(&state_dir)).await;
     let ledger = ledger.map_err(|_| DaemonError::PartEnded("ledger"))?;
     let lang = std::env::var("LANG").ok();
-    let (minders, adopted) = Minders::find(&daemon.run_dir, lang).await?;
+    let (minders, adopted) = Minders::find(&daemon.run_dir, identity::look_up, lang).await?;
     Ok((ledger, minders, adopted))
 }
 

@@ -1,7 +1,8 @@
 //! twitcher runs a command on every host the moment a znode changes.
 //!
 //! The folders are in the order in which a change passes through them:
-//! `config` → `watch` → `schedule` → `run` → `record` → `control`; an arrow never points back.
+//! `config` → `watch` → `schedule` → `run` → `record` → `control`; each imports only from itself and from
+//! those before it.
 
 pub mod cli;
 pub mod config;

@@ -1,6 +1,6 @@
 //! The program: reads its arguments, calls the library, and turns what comes back into an exit code.
 
-use std::io::{stderr, stdin, stdout};
+use std::io::{self, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -50,15 +50,26 @@ fn main() -> ExitCode {
         Err(error) => {
             let of_daemon = error.downcast_ref::<AskError>();
             match of_daemon {
+                _ if is_broken_pipe(&error) => {}
                 // Says all of it itself.
-                Some(error) if !error.is_broken_pipe() => eprintln!("twitcher: {error}"),
-                Some(_) => {}
+                Some(error) => eprintln!("twitcher: {error}"),
                 None => eprintln!("twitcher: {error:#}"),
             }
             let of_zookeeper = error.downcast_ref().map(CommandError::exit_code);
             of_zookeeper.or(of_daemon.map(AskError::exit_code)).unwrap_or(1).into()
         }
     }
+}
+
+/// Whether whoever reads has heard enough, as `head` has. Not so where it is ZooKeeper or the daemon who is gone.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let output = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(error), _) => return AskError::is_broken_pipe(error),
+        (None, Some(CommandError::Write(error))) => Some(error),
+        (None, Some(_)) => None,
+        (None, None) => error.downcast_ref::<io::Error>(),
+    };
+    output.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn ask_zookeeper(

@@ -16,8 +16,9 @@ pub fn lines(event: &Event) -> String {
         What::Output { run, watch, lines, dropped } => {
             let mut text = String::new();
             if dropped.lines > 0 || dropped.bytes > 0 {
+                let what = "output that is not logged, since there was too much of it";
                 let (lines, bytes) = (dropped.lines, dropped.bytes);
-                let _ = writeln!(text, "{at:.6} {watch}[{run}]: output left out lines={lines} bytes={bytes}");
+                let _ = writeln!(text, "{at:.6} {watch}[{run}]: {what} lines={lines} bytes={bytes}");
             }
             for line in lines {
                 let _ = writeln!(text, "{at:.6} {watch}[{run}]| {}", one_line(line));
@@ -42,7 +43,8 @@ fn words(what: &What) -> String {
             format!("{} run goes on since before the daemon started{}", of(run), pid(run))
         }
         What::RunStuck { run, watch } => {
-            format!("{watch}[{run}]: the run does not end by SIGKILL: it waits in the kernel")
+            let why = "it waits in the kernel; no other one starts beside it";
+            format!("{watch}[{run}]: the run does not end by SIGKILL: {why}")
         }
         What::RunEnded { run } => {
             let RunRecord { mzxid, attempt, .. } = &**run;
@@ -71,12 +73,12 @@ fn words(what: &What) -> String {
         What::WatchStopped { watch } => {
             format!("{watch}: stopped: the last attempt failed and on_failure is stop")
         }
-        What::WatchPaused { watch, by_uid } => format!("{watch}: paused by uid {by_uid}"),
-        What::WatchResumed { watch, by_uid } => format!("{watch}: resumed by uid {by_uid}"),
-        What::WatchFired { watch, by_uid } => format!("{watch}: fired by uid {by_uid}"),
-        What::RunKilled { run, watch, by_uid } => format!("{watch}[{run}]: ended by uid {by_uid}"),
+        What::WatchPaused { watch, by_uid } => format!("{watch}: paused by hand uid={by_uid}"),
+        What::WatchResumed { watch, by_uid } => format!("{watch}: resumed by hand uid={by_uid}"),
+        What::WatchFired { watch, by_uid } => format!("{watch}: fired by hand uid={by_uid}"),
+        What::RunKilled { run, watch, by_uid } => format!("{watch}[{run}]: ended by hand uid={by_uid}"),
         What::RunSignaled { run, watch, signal, by_uid } => {
-            format!("{watch}[{run}]: sent {signal} by uid {by_uid}")
+            format!("{watch}[{run}]: signal sent by hand uid={by_uid} signal={signal}")
         }
         What::WatchAdded { watch } => format!("{watch}: added"),
         What::WatchRedefined { watch } => format!("{watch}: redefined"),
@@ -132,11 +134,18 @@ mod tests {
         let output = json!({ "event": "output", "run": "660d7be6dd338", "watch": "a",
             "lines": ["one", "\x1b[2Jtwo"], "dropped": { "lines": 3, "bytes": 40 } });
         let expected = "\
-2026-05-01T12:00:00.500000Z a[660d7be6dd338]: output left out lines=3 bytes=40
+2026-05-01T12:00:00.500000Z a[660d7be6dd338]: output that is not logged, since there was too much of it lines=3 bytes=40
 2026-05-01T12:00:00.500000Z a[660d7be6dd338]| one
 2026-05-01T12:00:00.500000Z a[660d7be6dd338]| \\u{1b}[2Jtwo
 ";
         assert_eq!(said(output), expected);
+        let paused = json!({ "event": "watch-paused", "watch": "a", "by_uid": 7 });
+        assert_eq!(said(paused), "2026-05-01T12:00:00.500000Z a: paused by hand uid=7\n");
+        let signaled = json!({ "event": "run-signaled", "run": "660d7be6dd338", "watch": "a", "signal": "SIGHUP",
+            "by_uid": 7 });
+        let expected =
+            "2026-05-01T12:00:00.500000Z a[660d7be6dd338]: signal sent by hand uid=7 signal=SIGHUP\n";
+        assert_eq!(said(signaled), expected);
         let problem = json!({ "event": "file-problem", "file": "/a.toml", "line": 2, "column": 9,
             "message": "no\nsuch", "help": "that" });
         assert_eq!(said(problem), "2026-05-01T12:00:00.500000Z /a.toml:2:9: no\\nsuch; help: that\n");

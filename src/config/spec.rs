@@ -52,7 +52,7 @@ pub struct WatchSpec {
     pub uid: Option<UserRef>,
     /// The group the child runs as; `None`: the primary group of `uid`, or the daemon's.
     pub gid: Option<GroupRef>,
-    /// When SIGTERM is sent to the run's process group; `None`: never.
+    /// When SIGTERM is sent to all of the run's processes; `None`: never.
     pub timeout: Option<Duration>,
     /// How long after the SIGTERM the SIGKILL comes.
     pub kill_after: Duration,
@@ -140,7 +140,7 @@ pub enum OnFailure {
 pub enum RunMode {
     /// It waits, and of several that wait only the newest is run.
     Queue {
-        /// What is sent to the running process group meanwhile.
+        /// What is sent to the run's process group meanwhile; `None`: nothing.
         notify_signal: Option<Signal>,
     },
     /// It is dropped.

@@ -77,8 +77,8 @@ pub struct Desk {
     pub wrong: watch::Receiver<Wrong>,
     /// What is known of runs.
     pub records: Reader,
-    /// The number of the last run that somebody wanted.
-    pub last_fire: Arc<AtomicU64>,
+    /// The number of the next run that somebody wants.
+    pub next_fire: Arc<AtomicU64>,
     /// How every watch stands.
     pub scenes: Survey<Vec<WatchScene>>,
     /// How the daemon does, as Prometheus reads it.
@@ -278,7 +278,7 @@ impl Desk {
             );
             return Err(Problem::new(503, "not connected", detail));
         }
-        let fire = FireId(self.last_fire.fetch_add(1, Ordering::Relaxed));
+        let fire = FireId(self.next_fire.fetch_add(1, Ordering::Relaxed));
         let (accepted, answer) = oneshot::channel();
         let (started, start) = oneshot::channel();
         let (ended, end) = oneshot::channel();
@@ -465,7 +465,7 @@ mod tests {
             readings: reports().1,
             wrong: watch::channel(Wrong::default()).1,
             records,
-            last_fire: Arc::default(),
+            next_fire: Arc::default(),
             scenes: Survey::default(),
             exposition: Survey::default(),
             lost_lines: LostLines::default(),

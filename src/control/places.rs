@@ -95,7 +95,7 @@ impl Offer {
 /// The places for those who connect.
 #[derive(Debug)]
 pub struct Places {
-    /// Those of all together, which are had before somebody is let in.
+    /// One for each connection, taken before `accept`.
     pub all: Arc<Semaphore>,
     /// Those that are not root's alone.
     others: Arc<Semaphore>,

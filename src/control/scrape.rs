@@ -83,8 +83,8 @@ pub fn describe(scene: &Scene, to: &mut Exposition) {
         .is(runs.retries);
     to.gauge("twitcher_runs_in_progress", "Runs that go on.").is(runs.running);
     to.histogram("twitcher_run_duration_seconds", "How long runs took that have ended.", &runs.run_time);
-    let help = "From when the daemon had read an update to when its process was made: all waiting included, and \
-                retries left out.";
+    let help = "From when the scheduler was told of an update to when its process was made: all waiting included, \
+                and retries left out.";
     to.histogram("twitcher_start_delay_seconds", help, &runs.start_delay);
 
     let help = "Lines that runs printed and that were not logged, since they were too many.";
@@ -285,7 +285,7 @@ twitcher_run_duration_seconds_bucket{le="3600"} 3
 twitcher_run_duration_seconds_bucket{le="+Inf"} 3
 twitcher_run_duration_seconds_sum 4.5
 twitcher_run_duration_seconds_count 3
-# HELP twitcher_start_delay_seconds From when the daemon had read an update to when its process was made: all waiting included, and retries left out.
+# HELP twitcher_start_delay_seconds From when the scheduler was told of an update to when its process was made: all waiting included, and retries left out.
 # TYPE twitcher_start_delay_seconds histogram
 twitcher_start_delay_seconds_bucket{le="0.0005"} 0
 twitcher_start_delay_seconds_bucket{le="0.001"} 0

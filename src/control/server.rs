@@ -412,7 +412,7 @@ mod tests {
             readings: reports().1,
             wrong: watch::channel(Wrong::default()).1,
             records: reader().0,
-            last_fire: Arc::default(),
+            next_fire: Arc::default(),
             scenes: Survey::default(),
             exposition: Survey::default(),
             lost_lines: LostLines::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// How many times as long as an answer took nobody asks for the next.
+/// After an answer that took T nobody asks again for `REST` × T.
 const REST: u32 = 4;
 
 /// How long nobody asks at the most, so that who waits for an answer is not given up.

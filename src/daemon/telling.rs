@@ -66,6 +66,7 @@ pub async fn tell_news(mut news: mpsc::Receiver<News>, teller: Teller) {
             }
             News::Stopped { watch } => What::WatchStopped { watch },
             News::ByHand { watch, by, what } => by_hand(watch, by.as_raw(), what),
+            News::Missing(count) => What::EventsMissing { count },
         });
     }
 }
@@ -79,5 +80,22 @@ fn by_hand(watch: WatchName, by_uid: u32, what: ByHand) -> What {
         ByHand::Signaled(run, signal) => {
             What::RunSignaled { run, watch, signal: signal.as_str().to_owned(), by_uid }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::record::events::teller;
+
+    #[tokio::test]
+    async fn what_the_scheduler_could_not_tell_is_told_to_be_missing() {
+        let (teller, mut tidings) = teller();
+        let (news_in, news) = mpsc::channel(1);
+        news_in.send(News::Missing(3)).await.unwrap();
+        drop(news_in);
+        tell_news(news, teller).await;
+        assert_eq!(tidings.next().await, Some(What::EventsMissing { count: 3 }));
     }
 }

@@ -31,8 +31,8 @@ const OUTPUT_AT_ONCE: usize = 8 << 10;
 /// How many tidings may wait to be taken note of.
 const TIDINGS_AHEAD: usize = 1_024;
 
-/// Names one event on this host; later ones have greater ids, also over a restart of the daemon, but where the clock is
-/// set back in between: they are microseconds since 1970 at the least.
+/// Names one event on this host; later ones have greater ids, also over a restart of the daemon unless the clock was
+/// set back before it: they are microseconds since 1970 at the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]

@@ -14,7 +14,7 @@ use crate::record::metrics::Metrics;
 use crate::record::reader::Request;
 use crate::record::run_log::log;
 use crate::record::run_record::timestamp;
-use crate::record::runs::{Left, Runs};
+use crate::record::runs::Runs;
 use crate::run::happening::Happening;
 use crate::run::protocol::About;
 use crate::schedule::order::RunId;
@@ -129,9 +129,8 @@ impl Journal {
                     self.events.tell(What::RunStuck { run, watch }, now);
                 }
             }
-            Happening::Ended { end, about, pid, started, output } => {
+            Happening::Ended { end, about, left } => {
                 self.metrics.end(&end.outcome, end.lasted);
-                let left = Left { pid, started: started.map(timestamp), output };
                 let (record, output) = self.runs.end(&end, &about, left, timestamp(now));
                 self.events.tell(What::RunEnded { run: Arc::clone(&record) }, now);
                 let mut over = self.history.note(record, output);
@@ -215,6 +214,7 @@ mod tests {
     use super::*;
     use crate::record::events::{Teller, Told, teller};
     use crate::record::reader::{Reader, reader};
+    use crate::run::happening::Left;
     use crate::run::protocol::{About, Dropped};
     use crate::schedule::order::{Applied, Ended, Outcome};
     use crate::watch::update::{Event, Version};
@@ -274,8 +274,8 @@ mod tests {
             usage: None,
             lasted: Duration::from_secs(1),
         };
-        let output = Bytes::from(output);
-        Happening::Ended { end: Box::new(end), about: about(), pid: Some(17), started: None, output }
+        let left = Left { pid: Some(17), started: None, output: Bytes::from(output) };
+        Happening::Ended { end: Box::new(end), about: about(), left }
     }
 
     fn about() -> About {

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use crate::config::spec::{MOST_REMEMBERED, WatchName, kept_since};
 use crate::record::history::{LastEnded, OUTPUT_BYTES, Output};
 use crate::record::reader::{LastRuns, Tally};
-use crate::record::run_record::{RunEnd, RunRecord};
+use crate::record::run_record::{RunEnd, RunRecord, timestamp};
+use crate::run::happening::Left;
 use crate::run::protocol::{About, Dropped};
 use crate::schedule::order::{Ended, RunId};
 
@@ -50,17 +51,6 @@ struct Tail {
     is_truncated: bool,
 }
 
-/// What is left of a run when it has ended.
-#[derive(Debug)]
-pub struct Left {
-    /// Its process, if it had one that anybody knows of.
-    pub pid: Option<i32>,
-    /// When it was started, if it was and anybody knows.
-    pub started: Option<Timestamp>,
-    /// The last of what it has printed.
-    pub output: Bytes,
-}
-
 impl Runs {
     /// Takes note of a run that goes on. `started`: when, if that is known.
     pub fn begin(
@@ -97,7 +87,7 @@ impl Runs {
             output = printed.text();
         }
         let known = known.map(|known| known.record);
-        let started = started.or(known.as_ref().map(|known| known.started));
+        let started = started.map(timestamp).or(known.as_ref().map(|known| known.started));
         let pid = pid.or(known.as_ref().and_then(|known| known.pid));
         let mut record = RunRecord::begun(end.run, end.watch.clone(), about, pid, started);
         // Of one that nobody saw end, it is not known how long it lasted.
@@ -234,16 +224,12 @@ mod tests {
         runs.end(&end, &about(watch), left, at(100))
     }
 
-    fn nothing() -> Left {
-        Left { pid: None, started: None, output: Bytes::new() }
-    }
-
     #[test]
     fn what_the_minder_knows_of_a_run_is_believed_over_what_was_seen_of_it() {
         let mut runs = Runs::default();
         runs.begin(RunId::from_u64(7), &about("a"), Some(17), Some(at(10)));
         runs.print(RunId::from_u64(7), b"seen\n", Dropped::default());
-        let left = Left { pid: Some(18), started: Some(at(9)), output: Bytes::from("all of it") };
+        let left = Left { pid: Some(18), started: Some(at(9).into()), output: Bytes::from("all of it") };
         let (record, output) = end(&mut runs, "a", 7, Duration::from_secs(3), left);
         let end = record.end.as_ref().unwrap();
         assert_eq!((record.pid, record.started, end.at), (Some(18), at(9), at(12)));
@@ -259,7 +245,7 @@ mod tests {
         runs.print(run, b"seen\n", Dropped { lines: 1, bytes: 9 });
         let so_far = runs.output(run).unwrap();
         assert_eq!((&so_far.text[..], so_far.is_truncated, so_far.is_running), (&b"seen\n"[..], true, true));
-        let (record, output) = end(&mut runs, "a", 5_000_000, Duration::ZERO, nothing());
+        let (record, output) = end(&mut runs, "a", 5_000_000, Duration::ZERO, Left::default());
         let end = record.end.as_ref().unwrap();
         assert_eq!((record.pid, record.started, end.at), (Some(17), at(5), at(100)));
         assert_eq!((&output[..], end.output_truncated), (&b"seen\n"[..], true));
@@ -283,7 +269,7 @@ mod tests {
         for run in [3, 4] {
             runs.begin(RunId::from_u64(run), &about("a"), None, None);
         }
-        end(&mut runs, "b", 2, Duration::ZERO, nothing());
+        end(&mut runs, "b", 2, Duration::ZERO, Left::default());
         let found = ["a", "b"].map(|name| (name.try_into().unwrap(), ended(name, 1, Outcome::TimedOut)));
         runs.find(found.into());
         let last = runs.last();
@@ -302,8 +288,20 @@ mod tests {
         runs.find([(name.clone(), ended("a", 5_000_000, Outcome::Exited(0)))].into());
         let of = |runs: &Runs| runs.last()[&name].tally;
         assert_eq!((of(&runs).last_success, of(&runs).last_failure), (Some(at(5)), None));
-        end(&mut runs, "a", 7, Duration::from_secs(1), Left { started: Some(at(50)), ..nothing() });
-        end(&mut runs, "a", 8, Duration::from_secs(1), Left { started: Some(at(40)), ..nothing() });
+        end(
+            &mut runs,
+            "a",
+            7,
+            Duration::from_secs(1),
+            Left { started: Some(at(50).into()), ..Left::default() },
+        );
+        end(
+            &mut runs,
+            "a",
+            8,
+            Duration::from_secs(1),
+            Left { started: Some(at(40).into()), ..Left::default() },
+        );
         assert_eq!((of(&runs).last_success, of(&runs).last_failure), (Some(at(5)), Some(at(51))));
         assert_eq!(
             of(&runs).outcomes.iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>(),
@@ -315,7 +313,7 @@ mod tests {
     fn of_more_watches_than_any_host_has_the_oldest_are_forgotten() {
         let mut runs = Runs::default();
         for run in 1..=100 {
-            end(&mut runs, &format!("w{run}"), run, Duration::ZERO, nothing());
+            end(&mut runs, &format!("w{run}"), run, Duration::ZERO, Left::default());
             runs.forget_beyond(16);
             assert!(runs.ended.len() <= 16);
         }

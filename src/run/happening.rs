@@ -55,13 +55,20 @@ pub enum Happening {
         end: Box<Ended>,
         /// Of what.
         about: About,
-        /// Of its main process; `None` where it never had one, or nobody knows.
-        pid: Option<i32>,
-        /// When it was started; `None` where it never was, or nobody knows.
-        started: Option<SystemTime>,
-        /// The last that it printed, as far as it was kept.
-        output: Bytes,
+        /// What else is known of it.
+        left: Left,
     },
     /// About no run: what was handed on from the beginning has come to its end.
     Beat(Beat),
+}
+
+/// What is left of a run when it has ended, and of no account to who decides.
+#[derive(Debug, Clone, Default)]
+pub struct Left {
+    /// Of its main process; `None` where it never had one, or nobody knows.
+    pub pid: Option<i32>,
+    /// When it was started; `None` where it never was, or nobody knows.
+    pub started: Option<SystemTime>,
+    /// The last that it printed, as far as it was kept.
+    pub output: Bytes,
 }

@@ -4,29 +4,24 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as StdInstant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::config::spec::{WatchName, WatchSpec};
+use crate::config::spec::WatchName;
+use crate::run::asked::Asked;
 use crate::run::executable::executable;
 use crate::run::folder;
-use crate::run::happening::Happening;
-use crate::run::identity::{self, Account, IdentityError};
+use crate::run::happening::{Happening, Left};
 use crate::run::link::{ANSWER, Heard, Link, LinkError, Welcome};
-use crate::run::protocol::{
-    About, DecodeError, End, Ending, Executable, FOLDER, Minded, Report, Request, Start,
-};
+use crate::run::preparation::{LookUp, Preparation, Prepared};
+use crate::run::protocol::{About, End, Ending, Executable, FOLDER, Minded, Report, Request, Start};
 use crate::run::restarts::{News, Restarts};
-use crate::run::start::Run;
 use crate::schedule::order::{Adopted, Ended, Order, Outcome, RunId};
-use crate::watch::update::Update;
 
 /// How long a stop waits for the record of the last runs, should the disk be slow.
 const LAST_KEPT: Duration = Duration::from_secs(2);
@@ -36,9 +31,7 @@ const LAST_KEPT: Duration = Duration::from_secs(2);
 pub struct Minders {
     folder: PathBuf,
     executable: Executable,
-    lang: Option<String>,
-    /// The daemon's own, for the runs that ask for no other: nothing is looked up for them.
-    own_account: Account,
+    preparation: Preparation,
     links: BTreeMap<u64, Link>,
     /// The number of the link that was made last.
     last_link: u64,
@@ -57,9 +50,6 @@ pub struct Minders {
     /// When another minder is tried to be started, while there is none that takes orders.
     restart: Option<Instant>,
     restarts: Restarts,
-    /// What is being looked up, one order of a watch at a time so that none overtakes another.
-    preparing: JoinSet<Prepared>,
-    to_prepare: HashMap<WatchName, VecDeque<Wanted>>,
     /// Whether it can do nothing before a minder does something.
     waits: watch::Sender<bool>,
 }
@@ -71,6 +61,7 @@ struct Known {
     link: Option<u64>,
     about: About,
     pid: Option<i32>,
+    asked: Asked,
     /// What was ordered; `None`: an earlier daemon has ordered it.
     ordered: Option<Ordered>,
 }
@@ -82,28 +73,6 @@ struct Ordered {
     contents: Bytes,
     /// When the scheduler was told of the update.
     seen: StdInstant,
-}
-
-/// A run that was ordered.
-#[derive(Debug)]
-struct Wanted {
-    run: RunId,
-    spec: Arc<WatchSpec>,
-    update: Update,
-    seen: StdInstant,
-    attempt: u32,
-}
-
-/// An order on its way to the minder.
-#[derive(Debug)]
-struct Prepared {
-    run: RunId,
-    about: About,
-    watch: WatchName,
-    contents: Bytes,
-    seen: StdInstant,
-    /// Or why it cannot be.
-    start: Result<Box<Start>, String>,
 }
 
 /// Where what becomes of runs is told.
@@ -119,25 +88,25 @@ impl Minders {
     /// Finds the minders below `run_dir` that an earlier daemon has left, and starts one if none of them is
     /// of this binary. Tells what goes on in them.
     ///
-    /// `lang` is what children get as `LANG`.
+    /// `look_up` finds out who runs are run as, and `lang` is what children get as `LANG`.
     ///
     /// # Errors
     /// When none can be started, or one that is there does not answer: what it minds is not known then, and
     /// could be started beside itself.
-    pub async fn find(run_dir: &Path, lang: Option<String>) -> Result<(Self, Vec<Adopted>), LinkError> {
+    pub async fn find(
+        run_dir: &Path,
+        look_up: LookUp,
+        lang: Option<String>,
+    ) -> Result<(Self, Vec<Adopted>), LinkError> {
         let folder = run_dir.join(FOLDER);
         let at = |error: io::Error| LinkError::Io { path: folder.clone(), error };
         folder::own(&folder, 0o700).map_err(at)?;
         let executable = executable().map_err(at)?;
-        let own_account = tokio::task::spawn_blocking(|| identity::look_up(None, None)).await;
-        let own_account =
-            own_account.map_err(io::Error::other).and_then(|found| found.map_err(io::Error::other));
-        let own_account = own_account.map_err(at)?;
+        let preparation = Preparation::new(look_up, lang).await.map_err(at)?;
         let (heard_from, heard) = mpsc::channel(64);
         let mut minders = Self {
             executable,
-            lang,
-            own_account,
+            preparation,
             links: BTreeMap::new(),
             last_link: 0,
             current: 0,
@@ -149,8 +118,6 @@ impl Minders {
             unanswered: 0,
             restart: None,
             restarts: Restarts::new(Instant::now()),
-            preparing: JoinSet::new(),
-            to_prepare: HashMap::new(),
             waits: watch::Sender::new(false),
             folder: folder.clone(),
         };
@@ -211,17 +178,7 @@ impl Minders {
                 Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, &outlets).await,
                 Some(run) = kept.recv() => self.note(run).await,
                 () = sleep_until(restart_at), if !has_minder => self.try_restart().await,
-                Some(prepared) = self.preparing.join_next(), if has_minder => match prepared {
-                    Ok(prepared) => {
-                        let watch = prepared.watch.clone();
-                        self.start_run(prepared, &outlets).await;
-                        match self.to_prepare.get_mut(&watch).and_then(VecDeque::pop_front) {
-                            Some(next) => self.look_up(next),
-                            None => drop(self.to_prepare.remove(&watch)),
-                        }
-                    }
-                    Err(error) => error!("looking up who to run as failed: {error}"),
-                },
+                Some(prepared) = self.preparation.next(), if has_minder => self.start_run(prepared, &outlets).await,
                 order = orders.recv(), if has_minder => match order {
                     Some(order) => self.take(order, &outlets).await,
                     None => break,
@@ -245,26 +202,15 @@ impl Minders {
         self.runs.retain(|_, known| known.link.is_some() || known.pid.is_some() || known.ordered.is_none());
         // Nothing is ordered again that did not come to be.
         self.runs.values_mut().for_each(|known| known.ordered = None);
-        self.ask_to_end().await;
+        let runs: Vec<RunId> = self.runs.keys().copied().collect();
+        for run in runs {
+            self.tell_of(run, Request::End { run }).await;
+        }
         while !self.runs.is_empty() {
             let restart_at = self.restart.unwrap_or_else(Instant::now);
             tokio::select! {
-                Some((link, heard)) = self.heard.recv() => {
-                    let is_found = matches!(heard, Heard::Report(Report::Adopted { .. } | Report::Listed { .. }, _));
-                    self.take_in(link, heard, outlets).await;
-                    if is_found {
-                        self.ask_to_end().await;
-                    }
-                }
+                Some((link, heard)) = self.heard.recv() => self.take_in(link, heard, outlets).await,
                 () = sleep_until(restart_at), if self.restart.is_some() => self.try_restart().await,
-            }
-        }
-    }
-
-    async fn ask_to_end(&self) {
-        for (&run, known) in &self.runs {
-            if let Some(link) = known.link.and_then(|link| self.links.get(&link)) {
-                let _ = link.say(&Request::End { run }, &[]).await;
             }
         }
     }
@@ -300,7 +246,8 @@ impl Minders {
 
     fn know(&mut self, link: u64, runs: Vec<Minded>) {
         for Minded { run, about, pid } in runs {
-            self.runs.insert(run, Known { link: Some(link), about, pid, ordered: None });
+            let asked = Asked::default();
+            self.runs.insert(run, Known { link: Some(link), about, pid, asked, ordered: None });
         }
     }
 
@@ -345,69 +292,67 @@ impl Minders {
 
     async fn take(&mut self, order: Order, outlets: &Outlets) {
         match order {
-            Order::Start { run, spec, update, seen, attempt } => {
-                let start = Wanted { run, spec, update, seen, attempt };
-                if let Some(line) = self.to_prepare.get_mut(&start.spec.name) {
-                    line.push_back(start);
-                } else if start.spec.uid.is_none() && start.spec.gid.is_none() {
-                    let prepared = start.prepare(Ok(self.own_account.clone()), self.lang.as_deref());
+            Order::Start(run) => {
+                if let Some(prepared) = self.preparation.take(run) {
                     self.start_run(prepared, outlets).await;
-                } else {
-                    self.to_prepare.insert(start.spec.name.clone(), VecDeque::new());
-                    self.look_up(start);
                 }
             }
             Order::Signal { run, signal } => {
-                self.tell_of(run, &Request::Signal { run, signal: signal as i32 }).await;
+                self.tell_of(run, Request::Signal { run, signal: signal as i32 }).await;
             }
-            Order::End { run } => self.tell_of(run, &Request::End { run }).await,
+            Order::End { run } => self.tell_of(run, Request::End { run }).await,
             Order::Beat(beat) => drop(outlets.happenings.send(Happening::Beat(beat)).await),
         }
     }
 
-    /// Tells the minder of a run, if the run goes on and has one.
-    async fn tell_of(&self, run: RunId, request: &Request) {
-        if let Some(link) = self.runs.get(&run).and_then(|known| self.links.get(&known.link?)) {
-            let _ = link.say(request, &[]).await;
+    /// Tells the minder of a run, at once or when the run has one, if it goes on.
+    async fn tell_of(&mut self, run: RunId, request: Request) {
+        match self.runs.get_mut(&run) {
+            Some(known) => {
+                known.asked.hold(request);
+                self.say_asked(run).await;
+            }
+            None => self.preparation.hold(run, request),
         }
     }
 
-    fn look_up(&mut self, wanted: Wanted) {
-        let lang = self.lang.clone();
-        self.preparing.spawn_blocking(move || {
-            let account = identity::look_up(wanted.spec.uid.as_ref(), wanted.spec.gid.as_ref());
-            wanted.prepare(account, lang.as_deref())
-        });
+    async fn say_asked(&mut self, run: RunId) {
+        let Some(known) = self.runs.get_mut(&run) else { return };
+        let Some(link) = known.link.and_then(|link| self.links.get(&link)) else { return };
+        for request in known.asked.to_be_said() {
+            let _ = link.say(&request, &[]).await;
+        }
     }
 
     async fn start_run(&mut self, prepared: Prepared, outlets: &Outlets) {
-        let Prepared { run, about, watch, contents, seen, start } = prepared;
-        let sent = match start {
+        let Prepared { run, about, watch: _, contents, seen, asked, start } = prepared;
+        match start {
             Ok(start) => {
                 let contents = if start.stdin { contents } else { Bytes::new() };
-                let ordered = Ordered { start, contents, seen };
-                self.order(ordered, about.clone()).await.map_err(|error| error.to_string())
+                self.order(Ordered { start, contents, seen }, about, asked, outlets).await;
             }
-            Err(why) => Err(why),
-        };
-        if let Err(why) = sent {
-            self.runs.remove(&run);
-            let (outcome, lasted) = (Outcome::SpawnFailed(why), Duration::ZERO);
-            let given = about.given();
-            let end = Ended { run, watch, given, outcome, usage: None, lasted };
-            tell_end(end, about, Traces::default(), outlets).await;
+            Err(why) => tell_unstarted(run, about, why, outlets).await,
         }
     }
 
-    async fn order(&mut self, ordered: Ordered, about: About) -> Result<(), DecodeError> {
+    async fn order(&mut self, ordered: Ordered, about: About, asked: Asked, outlets: &Outlets) {
         let run = ordered.start.run;
+        if asked.is_to_end() {
+            return tell_unstarted(run, about, "it was ended before it was started".to_owned(), outlets)
+                .await;
+        }
         let (request, contents) = (Request::Start(ordered.start.clone()), ordered.contents.clone());
-        let known = Known { link: Some(self.current), about, pid: None, ordered: Some(ordered) };
+        let known = Known { link: Some(self.current), about, pid: None, asked, ordered: Some(ordered) };
         self.runs.insert(run, known);
-        match self.links.get(&self.current) {
-            Some(link) => link.say(&request, &contents).await,
-            // It is about to be heard that the minder is gone; what was not started goes to the next one.
-            None => Ok(()),
+        // Where there is none, it is about to be heard that the minder is gone; what was not started goes to the next.
+        let Some(link) = self.links.get(&self.current) else { return };
+        match link.say(&request, &contents).await {
+            Ok(()) => self.say_asked(run).await,
+            Err(error) => {
+                if let Some(known) = self.runs.remove(&run) {
+                    tell_unstarted(run, known.about, error.to_string(), outlets).await;
+                }
+            }
         }
     }
 
@@ -467,9 +412,9 @@ impl Minders {
         let lasted = Duration::from_micros(end.lasted_us);
         let given = end.about.given();
         let started = UNIX_EPOCH.checked_add(Duration::from_millis(end.started_ms));
-        let traces = Traces { pid: end.pid, started, output };
+        let left = Left { pid: end.pid, started, output };
         let ended = Ended { run: end.run, watch, given, outcome, usage: end.usage, lasted };
-        tell_end(ended, end.about, traces, outlets).await;
+        tell_end(ended, end.about, left, outlets).await;
     }
 
     /// A minder is gone. Another one takes the orders that it would have, and looks for what it left.
@@ -533,6 +478,7 @@ impl Minders {
             if let Some(known) = self.runs.get_mut(&run) {
                 known.link = Some(link);
                 known.pid = pid;
+                self.say_asked(run).await;
             }
         }
         if more {
@@ -547,30 +493,16 @@ impl Minders {
         for run in missing {
             let Some(known) = self.runs.remove(&run) else { continue };
             match known.ordered {
-                Some(ordered) => {
-                    // It was not too long the first time.
-                    let _ = self.order(ordered, known.about).await;
-                }
+                Some(ordered) => self.order(ordered, known.about, known.asked, outlets).await,
                 None => {
                     let Ok(watch) = WatchName::try_from(known.about.watch.as_str()) else { continue };
                     let (given, outcome, lasted) = (known.about.given(), Outcome::Lost, Duration::ZERO);
                     let end = Ended { run, watch, given, outcome, usage: None, lasted };
-                    let traces = Traces { pid: known.pid, ..Traces::default() };
-                    tell_end(end, known.about, traces, outlets).await;
+                    let left = Left { pid: known.pid, ..Left::default() };
+                    tell_end(end, known.about, left, outlets).await;
                 }
             }
         }
-    }
-}
-
-impl Wanted {
-    fn prepare(self, account: Result<Account, IdentityError>, lang: Option<&str>) -> Prepared {
-        let Self { run: id, spec, update, seen, attempt } = self;
-        let run = Run { id, spec: &spec, update: &update, attempt };
-        let start =
-            account.map(|account| Box::new(run.start(account, lang))).map_err(|error| error.to_string());
-        let (about, watch) = (run.about(), spec.name.clone());
-        Prepared { run: id, about, watch, contents: update.contents, seen, start }
     }
 }
 
@@ -584,19 +516,17 @@ fn turn(heard: &Heard) -> (u8, Option<RunId>) {
     }
 }
 
-/// What is left of a run that is of no account to who decides.
-#[derive(Debug, Default)]
-struct Traces {
-    pid: Option<i32>,
-    started: Option<SystemTime>,
-    output: Bytes,
-}
-
-async fn tell_end(end: Ended, about: About, traces: Traces, outlets: &Outlets) {
-    let Traces { pid, started, output } = traces;
-    let happening = Happening::Ended { end: Box::new(end.clone()), about, pid, started, output };
+async fn tell_end(end: Ended, about: About, left: Left, outlets: &Outlets) {
+    let happening = Happening::Ended { end: Box::new(end.clone()), about, left };
     let _ = outlets.happenings.send(happening).await;
     let _ = outlets.ended.send(end).await;
+}
+
+async fn tell_unstarted(run: RunId, about: About, why: String, outlets: &Outlets) {
+    let Ok(watch) = WatchName::try_from(about.watch.as_str()) else { return };
+    let (given, outcome, lasted) = (about.given(), Outcome::SpawnFailed(why), Duration::ZERO);
+    let end = Ended { run, watch, given, outcome, usage: None, lasted };
+    tell_end(end, about, Left::default(), outlets).await;
 }
 
 fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -610,3 +540,7 @@ fn sockets(folder: &Path) -> io::Result<Vec<PathBuf>> {
     sockets.sort();
     Ok(sockets)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -9,8 +9,8 @@
 //!
 //! A minder outlives the daemon that started it, so that the two may be of different releases. Whoever
 //! changes this file keeps to it: fields and messages are added and never change their meaning, what is
-//! added has a default, what is unknown is passed over. `PROTOCOL` rises with each addition, and neither
-//! side says more than the other's number allows.
+//! added has a default, what is unknown is passed over. `PROTOCOL` rises with each addition; each
+//! side tells the other its number, and nothing depends on it yet.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -60,7 +60,8 @@ pub enum Request {
         /// Which one.
         run: RunId,
     },
-    /// Send a signal to this run's process group, unless it has ended.
+    /// Send a signal to this run's process group, or of a run taken over from a dead minder to its main process, unless
+    /// it has ended.
     Signal {
         /// Which one.
         run: RunId,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::watch::backoff::doubled;
+
 /// A minder that has lived for so long was a good one.
 const LASTS: Duration = Duration::from_secs(10);
 
@@ -67,11 +69,10 @@ impl Restarts {
     }
 
     fn next(&mut self, now: Instant) -> Instant {
-        let doubled = |before: u32| PAUSE.0.saturating_mul(1 << before.min(16)).min(PAUSE.1);
         // One that ended by itself, or was ended, is replaced at once.
-        let pause = self.short.checked_sub(1).map_or(Duration::ZERO, doubled);
+        let pause = self.short.checked_sub(1).map(|before| doubled(PAUSE.0, before, PAUSE.1));
         self.short = self.short.saturating_add(1);
-        now + pause
+        now + pause.unwrap_or_default()
     }
 }
 

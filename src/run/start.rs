@@ -1,26 +1,12 @@
 //! From an order to what the minder needs to carry it out. Pure.
 
-use crate::config::spec::{Command, Output, WatchSpec};
+use crate::config::spec::{Command, Output};
 use crate::run::environment::environment;
 use crate::run::identity::Account;
 use crate::run::protocol::{About, OutputTo, Start};
-use crate::schedule::order::RunId;
-use crate::watch::update::Update;
+use crate::schedule::order::Run;
 
-/// What a run is called by, and what it is to be told.
-#[derive(Debug, Clone, Copy)]
-pub struct Run<'a> {
-    /// Names it.
-    pub id: RunId,
-    /// What to run and how.
-    pub spec: &'a WatchSpec,
-    /// What it is told.
-    pub update: &'a Update,
-    /// Which attempt it is, from 1.
-    pub attempt: u32,
-}
-
-impl Run<'_> {
+impl Run {
     /// What the daemon wants to be reminded of when it hears of the run.
     #[must_use]
     pub fn about(&self) -> About {
@@ -36,7 +22,7 @@ impl Run<'_> {
     /// All that the minder needs to run it as `account`. `lang` is the daemon's `LANG`.
     #[must_use]
     pub fn start(&self, account: Account, lang: Option<&str>) -> Start {
-        let spec = self.spec;
+        let spec = &self.spec;
         Start {
             run: self.id,
             about: self.about(),
@@ -52,7 +38,7 @@ impl Run<'_> {
                     [interpreter].into_iter().chain(argument).map(str::to_owned).collect()
                 }
             },
-            env: environment(&account, lang, spec, self.update, self.id, self.attempt),
+            env: environment(&account, lang, spec, &self.update, self.id, self.attempt),
             directory: spec.directory.clone(),
             umask: spec.umask.bits(),
             identity: account.identity,

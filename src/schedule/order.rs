@@ -12,7 +12,8 @@ use thiserror::Error;
 use crate::config::spec::{WatchName, WatchSpec};
 use crate::watch::update::{Beat, Update, Version};
 
-/// Names one run on this host, also across restarts of the daemon; later runs have greater ids.
+/// Names one run on this host, also across restarts of the daemon. Later runs have greater ids, unless the clock was set
+/// back before a restart: then they are greater than those of the runs that go on, and than each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(u64);
@@ -71,23 +72,27 @@ impl RunIds {
     }
 }
 
+/// A run that is to be started.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What everything about it carries.
+    pub id: RunId,
+    /// What to run and how.
+    pub spec: Arc<WatchSpec>,
+    /// What it is told.
+    pub update: Update,
+    /// When the scheduler was told of the update.
+    pub seen: Instant,
+    /// 1 for the first try of an update.
+    pub attempt: u32,
+}
+
 /// What is to be done, in the order in which it was decided.
 #[derive(Debug, Clone)]
 pub enum Order {
     /// Start a run. It is answered by one `Ended`, whatever becomes of it.
-    Start {
-        /// The id that everything about it carries.
-        run: RunId,
-        /// What to run and how.
-        spec: Arc<WatchSpec>,
-        /// What it is told.
-        update: Update,
-        /// When the scheduler was told of the update.
-        seen: Instant,
-        /// 1 for the first try of an update.
-        attempt: u32,
-    },
-    /// Send a signal to a run's process group, if it goes on.
+    Start(Run),
+    /// Send a signal to a run's process group, or to what can be reached of it, if it goes on.
     Signal {
         /// Which one.
         run: RunId,

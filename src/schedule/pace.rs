@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::watch::backoff::doubled;
+
 /// Where in its splay this host runs a watch: from nothing up to `splay`, always the same for the same host
 /// and watch, and over many hosts spread evenly.
 ///
@@ -16,8 +18,7 @@ pub fn splay_of(splay: Duration, host: &str, watch: &str) -> Duration {
 /// that between a half and all, as `seed` says. So hosts that failed together do not come back together.
 #[must_use]
 pub fn retry_delay(delay: Duration, most: Duration, attempt: u32, seed: u64) -> Duration {
-    let doubled = delay.saturating_mul(1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
-    let whole = doubled.min(most);
+    let whole = doubled(delay, attempt.saturating_sub(1), most);
     whole / 2 + portion(whole / 2, hash(&[&seed.to_le_bytes(), &attempt.to_le_bytes()]))
 }
 

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::spec::{MOST_REMEMBERED, WatchName, WatchSpec, kept_since};
 use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Tally};
-use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
+use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, Run, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::progress::Progress;
 use crate::schedule::step::{Decision, Input, Policy, Reason, Watch};
@@ -26,7 +26,7 @@ const ORDERS_AHEAD: usize = 256;
 #[derive(Debug)]
 pub struct Scheduler {
     host: String,
-    /// Not in the table itself, which has room for more than there are.
+    /// Boxed: a hash table keeps spare slots, and an `Entry` is large.
     watches: HashMap<WatchName, Box<Entry>>,
     /// What each watch last applied, as the ledger has it or is about to: also of those that are not defined,
     /// or not yet, as far as there are not too many.
@@ -40,7 +40,9 @@ pub struct Scheduler {
     /// The watches of which somebody has just wanted a run and has no answer yet.
     unanswered: Vec<WatchName>,
     /// Where what is decided is told. Nobody is waited for.
-    news: Option<mpsc::Sender<News>>,
+    news: mpsc::Sender<News>,
+    /// How much of it has not fit there since something last did.
+    missing: u64,
     tally: Tally,
 }
 
@@ -82,6 +84,8 @@ pub enum News {
         /// What.
         what: ByHand,
     },
+    /// So much is missing here, since it came faster than it was taken.
+    Missing(u64),
 }
 
 /// What somebody has done about a watch.
@@ -145,9 +149,10 @@ pub struct Heritage {
 }
 
 impl Scheduler {
-    /// A scheduler for the host of this name, with `max_running` places.
+    /// A scheduler for the host of this name, with `max_running` places. What it decides about updates and failures it
+    /// tells as `news`.
     #[must_use]
-    pub fn new(host: String, max_running: usize, heritage: Heritage) -> Self {
+    pub fn new(host: String, max_running: usize, heritage: Heritage, news: mpsc::Sender<News>) -> Self {
         let Heritage { mut runs, applied } = heritage;
         let applied = applied.into_iter().map(|(watch, applied)| (watch, Progress::new(Some(applied))));
         let mut progress: HashMap<WatchName, Progress> = applied.collect();
@@ -172,21 +177,17 @@ impl Scheduler {
             orders: VecDeque::new(),
             awaited: HashMap::new(),
             unanswered: Vec::new(),
-            news: None,
+            news,
+            missing: 0,
             tally: Tally::default(),
         }
     }
 
-    /// Has it tell what it decides about updates and failures.
-    #[must_use]
-    pub fn telling(self, news: mpsc::Sender<News>) -> Self {
-        Self { news: Some(news), ..self }
-    }
-
-    fn tell(&self, news: News) {
-        if let Some(to) = &self.news {
-            let _ = to.try_send(news);
+    fn tell(&mut self, news: News) {
+        if self.missing > 0 && self.news.try_send(News::Missing(self.missing)).is_ok() {
+            self.missing = 0;
         }
+        self.missing += u64::from(self.news.try_send(news).is_err());
     }
 
     /// Works until nothing more comes in, or nobody takes its orders any more. Questions are no reason to stay, nor is
@@ -289,8 +290,7 @@ impl Scheduler {
                 name
             }
             Notice::Updated(name, update) => {
-                let (event, zxid) = (update.event, Some(update.version.mzxid));
-                self.hear_of(&name, event, zxid, Input::Updated(update), now);
+                self.hear_update(&name, update, now);
                 name
             }
             Notice::Fired(name, fire, update) => {
@@ -300,7 +300,7 @@ impl Scheduler {
             Notice::Beat(beat) => return self.orders.push_back(Order::Beat(beat)),
             Notice::Unwatched(name) => {
                 if let Some(entry) = self.watches.get_mut(&name) {
-                    entry.end(now);
+                    entry.end(Input::Undefined, now);
                     entry.spec = None;
                 }
                 self.forget_beyond(MOST_REMEMBERED);
@@ -329,7 +329,7 @@ impl Scheduler {
         let name = spec.name.clone();
         if !spec.enabled {
             let entry = self.watches.entry(name.clone()).or_insert_with(Entry::new);
-            entry.end(now);
+            entry.end(Input::Disabled, now);
             entry.spec = Some(spec);
             return name;
         }
@@ -344,6 +344,11 @@ impl Scheduler {
         let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
         entry.spec = Some(spec);
         name
+    }
+
+    fn hear_update(&mut self, name: &WatchName, update: Update, now: Instant) {
+        let (event, zxid) = (update.event, Some(update.version.mzxid));
+        self.hear_of(name, event, zxid, Input::Updated(update), now);
     }
 
     fn hear_of(&mut self, name: &WatchName, event: Event, mzxid: Option<i64>, input: Input, now: Instant) {
@@ -380,17 +385,31 @@ impl Scheduler {
             | Decision::Retry { .. }
             | Decision::Stopped => return,
         };
-        if accepted != Err(Reason::OnLoad) {
+        self.note(name, event, mzxid.unwrap_or_default(), accepted);
+    }
+
+    /// Counts what was seen, if it is an update, and tells of it.
+    fn note(&mut self, name: &WatchName, event: Event, mzxid: i64, accepted: Result<Option<i64>, Reason>) {
+        if event != Event::Fired
+            && accepted != Err(Reason::OnLoad)
+            && let Some(entry) = self.watches.get_mut(name)
+        {
             entry.updates += 1;
             self.tally.received += 1;
             self.tally.discarded += u64::from(accepted == Err(Reason::Discarded));
         }
-        let mzxid = mzxid.unwrap_or_default();
         self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted });
     }
 
     fn hear_fire(&mut self, name: &WatchName, fire: FireId, update: Result<Update, Unfit>, now: Instant) {
-        let Some(Awaited { by, accepted, started, ended }) = self.awaited.remove(&fire) else { return };
+        let awaited = self.awaited.remove(&fire).filter(|awaited| !awaited.accepted.is_closed());
+        let Some(Awaited { by, accepted, started, ended }) = awaited else {
+            // Who has given up wants no run any more. What was new in the same look is an update all the same.
+            if let Some(update) = update.ok().filter(|update| update.event != Event::Fired) {
+                self.hear_update(name, update, now);
+            }
+            return;
+        };
         let fired = update.as_ref().ok().map(|update| (update.event, update.version.mzxid));
         let decision = match (update, self.watches.get_mut(name)) {
             (Ok(update), Some(entry)) => Ok((entry.watch.step(now, Input::Fired(update)), entry)),
@@ -409,11 +428,16 @@ impl Scheduler {
                 }
                 self.tell_by_hand(name, by, ByHand::Fired);
                 if let Some((event, mzxid)) = fired {
-                    self.tell(News::Seen { watch: name.clone(), event, mzxid, accepted: Ok(None) });
+                    self.note(name, event, mzxid, Ok(None));
                 }
                 return self.unanswered.push(name.clone());
             }
-            Ok((Decision::Dropped(_), _)) => NotRun::Discarded,
+            Ok((Decision::Dropped(why), _)) => {
+                if let Some((event, mzxid)) = fired.filter(|(event, _)| *event != Event::Fired) {
+                    self.note(name, event, mzxid, Err(why));
+                }
+                NotRun::Discarded
+            }
             Ok((_, _)) => NotRun::Unfit(Unfit::Unwatched),
             Err(unfit) => NotRun::Unfit(unfit),
         };
@@ -434,7 +458,7 @@ impl Scheduler {
         }
     }
 
-    fn tell_by_hand(&self, watch: &WatchName, by: Uid, what: ByHand) {
+    fn tell_by_hand(&mut self, watch: &WatchName, by: Uid, what: ByHand) {
         self.tell(News::ByHand { watch: watch.clone(), by, what });
     }
 
@@ -539,7 +563,7 @@ impl Scheduler {
                 });
                 let given = Applied { znode: spec.znode.to_string(), version: update.version };
                 self.progress.entry(name.clone()).or_default().begin(run, given);
-                self.orders.push_back(Order::Start { run, spec, update, seen, attempt });
+                self.orders.push_back(Order::Start(Run { id: run, spec, update, seen, attempt }));
             }
             self.follow_up(&name, now);
         }
@@ -559,8 +583,8 @@ impl Entry {
     }
 
     /// It runs nothing any more: it is gone, or not enabled.
-    fn end(&mut self, now: Instant) {
-        let _ = self.watch.step(now, Input::Undefined);
+    fn end(&mut self, why: Input, now: Instant) {
+        let _ = self.watch.step(now, why);
         // Those whose run goes on hear of its end all the same.
         self.waiting.retain(|waiting| waiting.run.is_some());
     }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use nix::sys::signal::Signal;
 
 use self::failure::{AfterFailure, after_failure};
-pub use self::policy::{Policy, Source};
+pub use self::policy::Policy;
 pub use self::standing::{Hindrance, Standing};
 use self::state::{Job, Settling, State};
 use crate::config::spec::{OnDelete, RunMode, RunOnLoad};
@@ -46,7 +46,10 @@ pub struct Watch {
     applied: Option<Version>,
     /// The state that a run was given which an earlier daemon has left behind.
     given: Option<Version>,
-    gate: Gate,
+    /// Somebody has paused it, whatever its definition is.
+    paused: bool,
+    /// A failure has stopped it.
+    stopped: bool,
     /// Apart, since hardly any watch has it.
     settling: Option<Box<Settling>>,
     last_start: Option<Instant>,
@@ -62,7 +65,7 @@ pub struct Watch {
 pub enum Gate {
     /// It may.
     Open,
-    /// Somebody has paused it.
+    /// Somebody has paused it, and a failure may have stopped it, too.
     Paused,
     /// Its last attempt failed, and `on_failure` is `stop`.
     Stopped,
@@ -101,7 +104,9 @@ pub enum Input {
     },
     /// It is no longer defined.
     Undefined,
-    /// It is to start no more runs until it is resumed.
+    /// Its definition says that it is not to be watched. Whether it is paused is not forgotten.
+    Disabled,
+    /// It is to start no more runs until it is resumed, also where it is stopped or has another definition by then.
     Pause,
     /// It is to go on after a pause, or after it was stopped by a failure.
     Resume,
@@ -182,7 +187,8 @@ impl Watch {
             seen: None,
             applied: None,
             given: None,
-            gate: Gate::Open,
+            paused: false,
+            stopped: false,
             settling: None,
             last_start: None,
             last_number: 0,
@@ -241,22 +247,21 @@ impl Watch {
                 Decision::Nothing
             }
             Input::Undefined => {
-                let (runs, _) = self.state.take();
-                *self = Self {
-                    state: State::of(runs, VecDeque::new()),
-                    last_start: self.last_start,
-                    ..Self::new()
-                };
+                self.undefine();
+                Decision::Nothing
+            }
+            Input::Disabled => {
+                let paused = self.paused;
+                self.undefine();
+                self.paused = paused;
                 Decision::Nothing
             }
             Input::Pause => {
-                if self.gate == Gate::Open {
-                    self.gate = Gate::Paused;
-                }
+                self.paused = true;
                 Decision::Nothing
             }
             Input::Resume => {
-                self.gate = Gate::Open;
+                (self.paused, self.stopped) = (false, false);
                 Decision::Nothing
             }
             Input::Updated(update) => self.update(now, update),
@@ -267,10 +272,18 @@ impl Watch {
         }
     }
 
+    fn gate(&self) -> Gate {
+        match (self.paused, self.stopped) {
+            (true, _) => Gate::Paused,
+            (false, true) => Gate::Stopped,
+            (false, false) => Gate::Open,
+        }
+    }
+
     /// When the first of what waits can run, were there a place; `None`: not before something else happens.
     fn ready_at(&self) -> Option<Instant> {
         let policy = self.policy.as_ref()?;
-        let waiting = match (&self.state, policy.run_mode, self.gate) {
+        let waiting = match (&self.state, policy.run_mode, self.gate()) {
             (State::Idle, _, _) | (_, _, Gate::Paused | Gate::Stopped) => return None,
             (State::Waiting(waiting), _, Gate::Open) => waiting,
             (State::Running { .. }, RunMode::Queue { .. } | RunMode::Discard, Gate::Open) => return None,
@@ -283,8 +296,12 @@ impl Watch {
         };
         let first =
             waiting.iter().filter(|job| !self.goes_on(&job.update)).map(|job| job.not_before).min()?;
-        let interval_over = self.last_start.and_then(|last| last.checked_add(policy.pacing.min_interval));
-        Some(interval_over.map_or(first, |over| over.max(first)))
+        Some(self.interval_over(policy).map_or(first, |over| over.max(first)))
+    }
+
+    /// When the next run may be started after the last.
+    fn interval_over(&self, policy: &Policy) -> Option<Instant> {
+        self.last_start.map(|last| last + policy.pacing.min_interval)
     }
 
     /// Whether it is only the first look at what a run was given that an earlier daemon has left behind: what
@@ -320,8 +337,8 @@ impl Watch {
 
     fn define(&mut self, policy: Policy, applied: Option<Version>, given: Option<Version>) {
         let (runs, mut waiting) = self.state.take();
-        let same_source = self.policy.as_ref().is_some_and(|old| old.source == policy.source);
-        if !same_source {
+        let same_target = self.policy.as_ref().is_some_and(|old| old.target == policy.target);
+        if !same_target {
             self.seen = None;
             self.applied = None;
             self.given = None;
@@ -333,11 +350,16 @@ impl Watch {
         }
         self.applied = self.applied.or(applied);
         self.given = self.given.or(given);
-        if self.gate == Gate::Stopped {
-            self.gate = Gate::Open;
-        }
+        self.stopped = false;
         self.policy = Some(policy);
         self.state = State::of(runs, waiting);
+    }
+
+    /// Forgets everything but the runs that go on, and when the last was started.
+    fn undefine(&mut self) {
+        let (runs, _) = self.state.take();
+        let (state, last_start) = (State::of(runs, VecDeque::new()), self.last_start);
+        *self = Self { state, last_start, ..Self::new() };
     }
 
     fn update(&mut self, now: Instant, mut update: Update) -> Decision {
@@ -347,7 +369,7 @@ impl Watch {
         if seen.is_none_or(is_news) {
             self.seen = Some(update.version);
         }
-        let later = Event::later(policy.source.watch_type);
+        let later = Event::later(policy.target.watch_type);
         match update.event {
             Event::Loaded => match policy.run_on_load {
                 RunOnLoad::Always => {}
@@ -421,7 +443,7 @@ impl Watch {
         let known = self.seen.or(if may_run { self.given.or(self.applied) } else { None });
         // What an earlier release has kept may be of a deletion.
         let Some(known) = known.filter(|known| known.sign.is_some()) else { return Decision::Nothing };
-        let version = known.gone(policy.source.watch_type);
+        let version = known.gone(policy.target.watch_type);
         if !version.is_update_to(&known) {
             return Decision::Nothing;
         }
@@ -509,8 +531,8 @@ impl Watch {
                         let at = waiting.partition_point(|other| other.number < job.number);
                         waiting.insert(at, job);
                     }
-                    AfterFailure::Stop if self.gate == Gate::Open => {
-                        self.gate = Gate::Stopped;
+                    AfterFailure::Stop if !self.stopped => {
+                        self.stopped = true;
                         decision = Decision::Stopped;
                     }
                     AfterFailure::Stop | AfterFailure::GoOn => {}

@@ -17,11 +17,16 @@ impl Backoff {
     /// The wait after so many failures in a row. `random` is uniform over all of `u64`.
     #[must_use]
     pub fn delay(self, failures: u32, random: u64) -> Duration {
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX));
-        let bound = doubled.min(self.most).as_nanos();
+        let bound = doubled(self.first, failures, self.most).as_nanos();
         let share = (bound * u128::from(random)) >> 64;
         Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
     }
+}
+
+/// `first`, doubled so many times, and `most` at the most.
+#[must_use]
+pub fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(most)
 }
 
 /// A number that another process, or another call, does not get: enough to spread delays, not for

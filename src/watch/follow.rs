@@ -99,9 +99,14 @@ async fn follow_through_session(
             None => Box::pin(pending()),
         });
         if let Some(sight) = look.sight {
-            if let Sight::Present { mark: Mark::Newest(newest), .. } = &sight {
-                last = Some(newest.clone());
-            }
+            // After anything else it has to be seen again that it is there: else nobody hears that it is readable.
+            last = match &sight {
+                Sight::Present { mark: Mark::Newest(newest), .. } => Some(newest.clone()),
+                Sight::Present { mark: Mark::Data | Mark::Children(_), .. }
+                | Sight::Childless
+                | Sight::Absent
+                | Sight::Unreadable => None,
+            };
             if following.sights.send((id, sight)).await.is_err() {
                 return;
             }

@@ -65,9 +65,7 @@ impl Mark {
             Self::Newest(_) => WatchType::NewestChild,
         }
     }
-}
 
-impl Mark {
     /// The name of the child whose contents were read, where it is the newest that is watched.
     #[must_use]
     pub fn child(&self) -> Option<&str> {

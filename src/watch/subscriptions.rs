@@ -18,6 +18,14 @@ pub struct Target {
     pub watch_type: WatchType,
 }
 
+impl Target {
+    /// That of a definition.
+    #[must_use]
+    pub fn of(spec: &WatchSpec) -> Self {
+        Self { znode: spec.znode.clone(), watch_type: spec.watch_type }
+    }
+}
+
 /// What a batch of changes asks for.
 #[must_use]
 #[derive(Debug, Default)]
@@ -173,25 +181,16 @@ impl Subscriptions {
             let Some(watch) = self.watches.get_mut(name) else { continue };
             let (seen, news) = std::mem::take(&mut watch.seen).compare(sight);
             watch.seen = seen;
-            let fires = std::mem::take(&mut watch.fires);
-            let news = match (news, fit(sight)) {
-                // One run is enough for both.
-                (Some(News::Update(update)), Ok(_)) if !fires.is_empty() => {
-                    notices.extend(
-                        fires.into_iter().map(|fire| Notice::Fired(name.clone(), fire, Ok(update.clone()))),
-                    );
-                    continue;
-                }
-                (news, fit) => {
-                    notices
-                        .extend(fires.into_iter().map(|fire| Notice::Fired(name.clone(), fire, fit.clone())));
-                    news
-                }
-            };
-            notices.extend(news.map(|news| match news {
-                News::Missing => Notice::Missing(name.clone()),
-                News::Childless => Notice::Childless(name.clone()),
-                News::Update(update) => Notice::Updated(name.clone(), update),
+            let (mut fires, fit) = (std::mem::take(&mut watch.fires), fit(sight));
+            let is_update = matches!(news, Some(News::Update(_)));
+            // One run is enough for both: that of the last of them, which takes the place of those before it.
+            let with_update = if is_update && fit.is_ok() { fires.pop() } else { None };
+            notices.extend(fires.into_iter().map(|fire| Notice::Fired(name.clone(), fire, fit.clone())));
+            notices.extend(news.map(|news| match (news, with_update) {
+                (News::Missing, _) => Notice::Missing(name.clone()),
+                (News::Childless, _) => Notice::Childless(name.clone()),
+                (News::Update(update), None) => Notice::Updated(name.clone(), update),
+                (News::Update(update), Some(fire)) => Notice::Fired(name.clone(), fire, Ok(update)),
             }));
         }
         notices
@@ -269,7 +268,7 @@ impl Subscriptions {
         fires: Vec<FireId>,
         existed: &mut HashMap<Target, bool>,
     ) -> Option<Target> {
-        let target = spec.enabled.then(|| Target { znode: spec.znode.clone(), watch_type: spec.watch_type });
+        let target = spec.enabled.then(|| Target::of(spec));
         if let Some(target) = &target {
             existed.entry(target.clone()).or_insert(self.targets.contains_key(target));
             self.targets.entry(target.clone()).or_default().names.push(spec.name.clone());

@@ -47,6 +47,25 @@ fn done(output: &Output) {
 }
 
 #[test]
+fn whoever_has_read_enough_is_told_nothing_more() {
+    let zookeeper = shared_chroot("read-enough");
+    Client::connect(&zookeeper).create("/value", "contents");
+    let folder = Folder::new();
+    fs::write(folder.join("a.toml"), "[[watch]]\nznode = '/a'\ncommand = 'true'\ntimeout = 1\n")
+        .expect("a file");
+    let file = folder.join("a.toml").display().to_string();
+    for arguments in [&["get", "/value"][..], &["ls", "/"], &["check", &file]] {
+        let mut command = twitcher();
+        command.env("TWITCHER_ZKSERVERS", &zookeeper).args(arguments).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("its output");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    }
+}
+
+#[test]
 fn poke_writes_the_time_and_the_host_when_it_is_given_nothing_else() {
     let zookeeper = shared_chroot("poke");
     let client = Client::connect(&zookeeper);

@@ -30,7 +30,7 @@ impl Rig {
         let (orders_in, orders) = mpsc::channel(8);
         let (asks, asks_out) = mpsc::channel(8);
         let (news_in, news) = mpsc::channel(8);
-        let scheduler = Scheduler::new("host".into(), 8, heritage).telling(news_in);
+        let scheduler = Scheduler::new("host".into(), 8, heritage, news_in);
         let scheduler = tokio::spawn(scheduler.run(notices_out, ended_out, asks_out, orders_in));
         Self { notices, ended, asks, orders, news, scheduler }
     }
@@ -67,12 +67,17 @@ impl Rig {
         drop((self.notices, self.ended));
         let mut zxids = Vec::new();
         while let Some(order) = self.orders.recv().await {
-            let Order::Start { update, .. } = order else { panic!("{order:?}") };
+            let Order::Start(Run { update, .. }) = order else { panic!("{order:?}") };
             zxids.push(update.version.mzxid);
         }
         self.scheduler.await.unwrap();
         zxids
     }
+}
+
+/// One that the test drives itself.
+fn scheduler(news: mpsc::Sender<News>) -> Scheduler {
+    Scheduler::new("host".into(), 8, Heritage::default(), news)
 }
 
 fn spec(keys: &str) -> Arc<WatchSpec> {
@@ -203,7 +208,7 @@ async fn what_is_decided_is_told_to_those_who_want_to_know() {
     rig.define("retries = 1\non_failure = 'stop'").await;
     rig.look(6).await;
     for attempt in 1..=2 {
-        let Some(Order::Start { run, attempt: ordered, .. }) = rig.orders.recv().await else {
+        let Some(Order::Start(Run { id: run, attempt: ordered, .. })) = rig.orders.recv().await else {
             panic!("an order")
         };
         assert_eq!(ordered, attempt);
@@ -236,7 +241,7 @@ async fn who_waits_for_what_was_fired_is_told_of_its_last_attempt() {
     assert_eq!((accepted.gate, accepted.run), (Gate::Open, Some(start.await.unwrap())));
     let mut last = None;
     for outcome in [Outcome::Exited(3), Outcome::Exited(5)] {
-        let Some(Order::Start { run, .. }) = rig.orders.recv().await else { panic!("a start") };
+        let Some(Order::Start(Run { id: run, .. })) = rig.orders.recv().await else { panic!("a start") };
         assert!(last.is_some() || accepted.run == Some(run));
         let (watch, given) = ("a".try_into().unwrap(), applied(1));
         let ended = Ended { run, watch, given, outcome, usage: None, lasted: Duration::ZERO };
@@ -270,7 +275,7 @@ async fn what_is_fired_while_a_run_goes_on_has_no_run_yet_and_one_run_stands_for
     let mut rig = Rig::new(Heritage::default());
     rig.define("").await;
     rig.look(1).await;
-    let Some(Order::Start { run: first, .. }) = rig.orders.recv().await else { panic!("a start") };
+    let Some(Order::Start(Run { id: first, .. })) = rig.orders.recv().await else { panic!("a start") };
     let mut starts = Vec::new();
     for number in [7, 8] {
         let (accepted, is_accepted) = oneshot::channel();
@@ -283,7 +288,7 @@ async fn what_is_fired_while_a_run_goes_on_has_no_run_yet_and_one_run_stands_for
         starts.push(start);
     }
     rig.end(first, 1).await;
-    let Some(Order::Start { run, .. }) = rig.orders.recv().await else { panic!("a start") };
+    let Some(Order::Start(Run { id: run, .. })) = rig.orders.recv().await else { panic!("a start") };
     for start in starts {
         assert_eq!(start.await.unwrap(), run);
     }
@@ -310,11 +315,93 @@ async fn a_watch_that_is_disabled_is_known_and_runs_nothing_that_waited() {
     assert!(rig.ordered().await.is_empty());
 }
 
+/// What comes of a look that shows this, and for which somebody has asked who is still there or has gone.
+fn fired(keys: &str, event: Event, is_there: bool) -> Scheduler {
+    let now = Instant::now();
+    let mut scheduler = scheduler(mpsc::channel(8).0);
+    scheduler.hear_notice(Notice::Watched(spec(keys)), now);
+    let (accepted, is_accepted) = oneshot::channel();
+    let ((started, _start), (ended, _end)) = (oneshot::channel(), oneshot::channel());
+    let awaited = Awaited { by: Uid::from_raw(7), accepted, started, ended };
+    scheduler.hear_ask(Ask::Await(FireId(1), awaited), now);
+    let _waits = is_there.then_some(is_accepted);
+    let update = Update { event, version: version(7), contents: Bytes::new(), child: None };
+    scheduler.hear_notice(Notice::Fired("a".try_into().unwrap(), FireId(1), Ok(update)), now);
+    scheduler.fill_places(now, SystemTime::UNIX_EPOCH);
+    scheduler
+}
+
+#[test]
+fn what_was_fired_by_somebody_who_has_given_up_is_not_run_but_an_update_that_came_with_it_is() {
+    for (keys, event, is_there, orders) in [
+        ("", Event::Fired, true, 1),
+        ("", Event::Fired, false, 0),
+        ("", Event::Changed, false, 1),
+        ("run_on_load = false", Event::Loaded, true, 1),
+        ("run_on_load = false", Event::Loaded, false, 0),
+    ] {
+        let scheduler = fired(keys, event, is_there);
+        assert_eq!(scheduler.orders.len(), orders, "{keys} {event} {is_there}");
+        assert!(scheduler.awaited.is_empty());
+    }
+}
+
+#[test]
+fn an_update_that_was_run_for_somebody_is_counted_and_what_was_fired_alone_is_not() {
+    for (event, count) in [(Event::Fired, 0), (Event::Changed, 1)] {
+        let scheduler = fired("", event, true);
+        assert_eq!(scheduler.tally.received, count);
+        assert_eq!(scheduler.watches.values().map(|entry| entry.updates).sum::<u64>(), count);
+    }
+    // Also one that is not run, since a run goes on.
+    let mut scheduler = fired("run_mode = 'DISCARD'", Event::Changed, true);
+    let (accepted, _is_accepted) = oneshot::channel();
+    let ((started, _start), (ended, _end)) = (oneshot::channel(), oneshot::channel());
+    let awaited = Awaited { by: Uid::from_raw(7), accepted, started, ended };
+    let now = Instant::now();
+    scheduler.hear_ask(Ask::Await(FireId(2), awaited), now);
+    let update = Update { event: Event::Changed, version: version(8), contents: Bytes::new(), child: None };
+    scheduler.hear_notice(Notice::Fired("a".try_into().unwrap(), FireId(2), Ok(update)), now);
+    assert_eq!((scheduler.tally.received, scheduler.tally.discarded), (2, 1));
+}
+
+#[test]
+fn news_that_nobody_takes_in_time_are_counted() {
+    let (now, (news, mut told)) = (Instant::now(), mpsc::channel(2));
+    let mut scheduler = scheduler(news);
+    scheduler.hear_notice(Notice::Watched(spec("")), now);
+    let mut update = |mzxid| {
+        let update =
+            Update { event: Event::Changed, version: version(mzxid), contents: Bytes::new(), child: None };
+        scheduler.hear_notice(Notice::Updated("a".try_into().unwrap(), update), now);
+    };
+    (1..=5).for_each(&mut update);
+    for expected in 1..=2 {
+        assert!(matches!(told.try_recv(), Ok(News::Seen { mzxid, .. }) if mzxid == expected));
+    }
+    update(6);
+    assert_eq!(told.try_recv(), Ok(News::Missing(3)));
+    assert!(matches!(told.try_recv(), Ok(News::Seen { mzxid: 6, .. })));
+}
+
+#[test]
+fn a_pause_outlasts_a_disabled_definition() {
+    let name: WatchName = "a".try_into().unwrap();
+    let (now, by) = (Instant::now(), Uid::from_raw(7));
+    let mut scheduler = scheduler(mpsc::channel(8).0);
+    scheduler.hear_notice(Notice::Watched(spec("")), now);
+    scheduler.hear_ask(Ask::Pause(name.clone(), by, oneshot::channel().0), now);
+    for keys in ["enabled = false", ""] {
+        scheduler.hear_notice(Notice::Watched(spec(keys)), now);
+        assert_eq!(scheduler.watches[&name].watch.standing(now).gate, Gate::Paused, "{keys}");
+    }
+}
+
 #[test]
 fn a_paused_watch_that_is_fired_without_end_keeps_only_those_who_wait() {
     let name: WatchName = "a".try_into().unwrap();
     let (now, by) = (Instant::now(), Uid::from_raw(7));
-    let mut scheduler = Scheduler::new("host".into(), 8, Heritage::default());
+    let mut scheduler = scheduler(mpsc::channel(8).0);
     scheduler.hear_notice(Notice::Watched(spec("run_on_load = false")), now);
     scheduler.hear_ask(Ask::Pause(name.clone(), by, oneshot::channel().0), now);
     let mut fire = |number| {
@@ -340,7 +427,7 @@ fn of_more_watches_than_any_host_has_the_oldest_are_forgotten_but_not_those_that
     let heritage =
         (1..=50).map(|number| (name(number), applied(1))).chain([("a".try_into().unwrap(), applied(1))]);
     let heritage = Heritage { runs: Vec::new(), applied: heritage.collect() };
-    let mut scheduler = Scheduler::new("host".into(), 8, heritage);
+    let mut scheduler = Scheduler::new("host".into(), 8, heritage, mpsc::channel(1).0);
     scheduler.hear_notice(Notice::Watched(spec("")), now);
     for number in 51..=100 {
         scheduler.progress.entry(name(number)).or_default().begin(RunId::from_u64(number), applied(1));

@@ -10,11 +10,12 @@ use super::*;
 use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
 use crate::schedule::order::{Applied, RunIds};
 use crate::schedule::progress::Progress;
+use crate::watch::subscriptions::Target;
 use crate::watch::update::Sign;
 
 pub fn policy(run_mode: RunMode) -> Policy {
     Policy {
-        source: Source { znode: ZnodePath::try_from("/a").unwrap(), watch_type: WatchType::Data },
+        target: Target { znode: ZnodePath::try_from("/a").unwrap(), watch_type: WatchType::Data },
         run_mode,
         run_on_load: RunOnLoad::Always,
         on_delete: OnDelete::Ignore,

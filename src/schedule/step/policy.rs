@@ -1,14 +1,14 @@
 //! What of a definition the decisions go by.
 
-use crate::config::spec::{
-    OnDelete, OnFailure, Pacing, Retries, RunMode, RunOnLoad, WatchSpec, WatchType, ZnodePath,
-};
+use crate::config::spec::{OnDelete, OnFailure, Pacing, Retries, RunMode, RunOnLoad, WatchSpec};
 use crate::schedule::pace::splay_of;
+use crate::watch::subscriptions::Target;
 
 /// What of a definition matters to the decisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    pub(super) source: Source,
+    /// What is watched. Definitions that differ in it have no update in common.
+    pub(super) target: Target,
     pub(super) run_mode: RunMode,
     pub(super) run_on_load: RunOnLoad,
     pub(super) on_delete: OnDelete,
@@ -18,22 +18,13 @@ pub struct Policy {
     pub(super) on_failure: OnFailure,
 }
 
-/// What is watched. Definitions that differ in it have no update in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// The znode.
-    pub znode: ZnodePath,
-    /// What of it.
-    pub watch_type: WatchType,
-}
-
 impl Policy {
     /// The policy of a definition on the host of this name.
     #[must_use]
     pub fn new(spec: &WatchSpec, host: &str) -> Self {
         let splay = splay_of(spec.pacing.splay, host, spec.name.as_str());
         Self {
-            source: Source { znode: spec.znode.clone(), watch_type: spec.watch_type },
+            target: Target::of(spec),
             run_mode: spec.run_mode,
             run_on_load: spec.run_on_load,
             on_delete: spec.on_delete,

@@ -62,7 +62,7 @@ impl Watch {
             State::Running { runs, waiting } => (runs.keys().copied().collect(), waiting.len()),
         };
         let waiting = queued + usize::from(self.settling.is_some());
-        Standing { running, waiting, gate: self.gate, hindrance: self.hindrance(now) }
+        Standing { running, waiting, gate: self.gate(), hindrance: self.hindrance(now) }
     }
 
     fn hindrance(&self, now: Instant) -> Option<Hindrance> {
@@ -88,7 +88,7 @@ impl Watch {
             let retry = Hindrance::Retry { until, attempt };
             return Some(if attempt > 1 { retry } else { Hindrance::Splay { until } });
         }
-        match self.last_start.and_then(|last| last.checked_add(policy.pacing.min_interval)) {
+        match self.interval_over(policy) {
             Some(until) if until > now => Some(Hindrance::Interval { until }),
             Some(_) | None => Some(Hindrance::Place),
         }

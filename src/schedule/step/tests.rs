@@ -4,6 +4,7 @@ use super::*;
 use crate::config::spec::{OnFailure, Pacing, Retries, WatchType, ZnodePath};
 use crate::schedule::step::played::{DELETED, Played, policy, update, version};
 use crate::watch::sequence::{Position, Sequence};
+use crate::watch::subscriptions::Target;
 use crate::watch::update::Sign;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,8 +125,8 @@ fn what_waited_for_another_znode_is_forgotten() {
     let mut played = Played::new(policy(queue()));
     let _ = played.update(1);
     let _ = played.update(2);
-    let source = Source { znode: ZnodePath::try_from("/b").unwrap(), watch_type: WatchType::Data };
-    played.define(Policy { source, ..policy(queue()) });
+    let target = Target { znode: ZnodePath::try_from("/b").unwrap(), watch_type: WatchType::Data };
+    played.define(Policy { target, ..policy(queue()) });
     played.end_all();
     assert_eq!(played.started, [1]);
 }
@@ -306,8 +307,8 @@ fn p3_an_older_child_that_is_the_newest_by_now_is_no_update_to_another_definitio
         let version = Version { czxid, mzxid: czxid, version: 0, sign: Some(Sign::Newest(position)) };
         Input::Updated(Update { version, ..update(Event::Loaded, 0) })
     };
-    let source = Source { znode: ZnodePath::try_from("/a").unwrap(), watch_type: WatchType::NewestChild };
-    let quiet = Policy { source, run_on_load: RunOnLoad::Never, ..policy(queue()) };
+    let target = Target { znode: ZnodePath::try_from("/a").unwrap(), watch_type: WatchType::NewestChild };
+    let quiet = Policy { target, run_on_load: RunOnLoad::Never, ..policy(queue()) };
     let mut played = Played::new(quiet.clone());
     let _ = played.tell(child(12, "0000000002", 2));
     played.define(quiet.clone());
@@ -435,6 +436,42 @@ fn an_update_during_a_pause_is_run_on_resume() {
     assert!(played.started.is_empty());
     let _ = played.tell(Input::Resume);
     assert_eq!(played.started, [2]);
+}
+
+#[test]
+fn a_pause_is_for_somebody_to_end_and_not_for_another_definition_also_of_a_watch_that_has_failed() {
+    let stopping = Policy { on_failure: OnFailure::Stop, ..policy(queue()) };
+    let mut played = Played::new(stopping.clone());
+    let _ = played.update(1);
+    assert_eq!(played.end_one(false), Decision::Stopped);
+    let _ = played.tell(Input::Pause);
+    for disabled in [false, true] {
+        if disabled {
+            let _ = played.tell(Input::Disabled);
+        }
+        played.define(stopping.clone());
+        let _ = played.tell(Input::Updated(update(Event::Loaded, 1)));
+        assert_eq!(played.watch.standing(played.now).gate, Gate::Paused, "disabled: {disabled}");
+        assert_eq!(played.started, [1], "disabled: {disabled}");
+    }
+    let _ = played.tell(Input::Resume);
+    assert_eq!(played.started, [1, 1]);
+    // Gone is gone: who defines a watch of that name means another one.
+    let _ = played.tell(Input::Pause);
+    let _ = played.tell(Input::Undefined);
+    assert_eq!(played.watch.standing(played.now).gate, Gate::Open);
+}
+
+#[test]
+fn a_watch_that_fails_during_a_pause_is_stopped_and_one_resume_ends_both() {
+    let mut played = Played::new(Policy { on_failure: OnFailure::Stop, ..policy(queue()) });
+    let _ = played.update(1);
+    let _ = played.tell(Input::Pause);
+    assert_eq!(played.end_one(false), Decision::Stopped);
+    assert_eq!(played.watch.standing(played.now).gate, Gate::Paused);
+    let _ = played.update(2);
+    let _ = played.tell(Input::Resume);
+    assert_eq!(played.started, [1, 2]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use twitcher::config::spec::WatchType::NewestChild;
+use twitcher::watch::subscriptions::ZnodeState;
 use zookeeper_client::{Acl, Acls, AuthId, CreateMode, Permission};
 
 use super::rig::{Rig, added_of, delete, poke, with_client};
@@ -154,6 +155,30 @@ fn the_first_number_after_the_wrap_is_newer_than_the_last_before_it() {
     assert_eq!(rig.next(), r#"q changed n-2147483648 "first""#);
 }
 
+/// Makes a child that nobody may read.
+fn create_closed(servers: &str, child: &str) {
+    let nobody = [Acl::new(Permission::WRITE | Permission::ADMIN, AuthId::new("world", "anyone"))];
+    with_client(servers, async |client| {
+        let options = CreateMode::Persistent.with_acls(Acls::from(&nobody[..]));
+        client.create(child, b"secret", &options).await.unwrap();
+    });
+}
+
+#[test]
+fn p3_a_child_that_may_not_be_read_and_goes_leaves_the_one_before_it_readable_and_no_update() {
+    let servers = shared_chroot("newest-denied-gone");
+    poke(&servers, "/q", "");
+    enqueue(&servers, "0");
+    let rig = started(&servers);
+    assert_eq!(rig.next(), r#"q loaded n-0000000000 "0""#);
+    create_closed(&servers, "/q/n-0000000001");
+    rig.wait_for_znode("q", |state| state == ZnodeState::Unreadable);
+    delete(&servers, "/q/n-0000000001");
+    rig.wait_for_znode("q", |state| matches!(state, ZnodeState::Present(_)));
+    enqueue(&servers, "2");
+    assert_eq!(rig.next(), r#"q changed n-0000000002 "2""#);
+}
+
 #[test]
 fn a_child_that_may_not_be_read_is_looked_at_again() {
     let servers = shared_chroot("newest-denied");
@@ -161,11 +186,7 @@ fn a_child_that_may_not_be_read_is_looked_at_again() {
     enqueue(&servers, "0");
     let rig = started(&servers);
     assert_eq!(rig.next(), r#"q loaded n-0000000000 "0""#);
-    let nobody = [Acl::new(Permission::WRITE | Permission::ADMIN, AuthId::new("world", "anyone"))];
-    with_client(&servers, async |client| {
-        let options = CreateMode::Persistent.with_acls(Acls::from(&nobody[..]));
-        client.create("/q/n-0000000001", b"secret", &options).await.unwrap();
-    });
+    create_closed(&servers, "/q/n-0000000001");
     rig.wait_for_log("ZooKeeper does not allow /q to be read");
     with_client(&servers, async |client| {
         client.set_acl("/q/n-0000000001", Acls::anyone_all().as_ref(), None).await.unwrap();

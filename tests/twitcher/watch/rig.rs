@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -24,7 +24,7 @@ use twitcher::watch::client::Client;
 use twitcher::watch::connection::Connection;
 use twitcher::watch::ensemble::Ensemble;
 use twitcher::watch::hub::{self, Readings};
-use twitcher::watch::subscriptions::Looked;
+use twitcher::watch::subscriptions::{Looked, ZnodeState};
 use twitcher::watch::update::{FireId, Notice};
 
 use crate::harness::{DEADLINE, eventually};
@@ -102,6 +102,18 @@ impl Rig {
     pub fn fire(&self, name: &str, number: u64) {
         let name = WatchName::try_from(name).unwrap();
         self.asks.blocking_send(hub::Ask::Fire(name, FireId(number))).unwrap();
+    }
+
+    /// Waits until the znode of a watch stands like this.
+    #[track_caller]
+    pub fn wait_for_znode(&self, name: &str, is_so: impl Fn(ZnodeState) -> bool) {
+        let name = WatchName::try_from(name).unwrap();
+        eventually(DEADLINE, "a state of the znode", || {
+            let (reply, answer) = oneshot::channel();
+            self.asks.blocking_send(hub::Ask::Znode(name.clone(), reply)).unwrap();
+            let state = answer.blocking_recv().unwrap().unwrap();
+            if is_so(state) { Ok(()) } else { Err(state) }
+        });
     }
 
     /// The next notice, in a few words, such as `a changed "contents"`.
