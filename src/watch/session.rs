@@ -21,7 +21,7 @@ pub struct Session {
     pub client: Client,
     /// Which session of this process it is, from 1.
     pub number: u64,
-    /// Cancelled when it is no longer to be used.
+    /// Cancelled when it is no longer to be used, also by a panic of its keeper.
     pub over: CancellationToken,
 }
 
