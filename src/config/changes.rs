@@ -53,7 +53,7 @@ pub struct Catalog {
     folder_problems: Vec<Problem>,
     watches: Watches,
     /// The files with a watch of that name, in path order, each as often as it has one.
-    claims: BTreeMap<WatchName, Vec<PathBuf>>,
+    claims: BTreeMap<WatchName, Vec<Arc<Path>>>,
     /// The names with more than one claim.
     contested: BTreeSet<WatchName>,
     /// The names of which a claim came, went or changed since the watches were settled.
@@ -165,10 +165,12 @@ impl Catalog {
     }
 
     fn claim(&mut self, path: &Path, names: Vec<WatchName>) {
+        let path: Arc<Path> = path.into();
         for name in names {
-            let claims = self.claims.entry(name.clone()).or_default();
-            let (Ok(at) | Err(at)) = claims.binary_search_by(|claim| claim.as_path().cmp(path));
-            claims.insert(at, path.to_owned());
+            // Hardly a name has more than one.
+            let claims = self.claims.entry(name.clone()).or_insert_with(|| Vec::with_capacity(1));
+            let (Ok(at) | Err(at)) = claims.binary_search(&path);
+            claims.insert(at, Arc::clone(&path));
             if claims.len() > 1 {
                 self.contested.insert(name.clone());
             }
@@ -179,7 +181,7 @@ impl Catalog {
     fn unclaim(&mut self, path: &Path, names: Vec<WatchName>) {
         for name in names {
             if let Some(claims) = self.claims.get_mut(&name) {
-                if let Ok(at) = claims.binary_search_by(|claim| claim.as_path().cmp(path)) {
+                if let Ok(at) = claims.binary_search_by(|claim| (**claim).cmp(path)) {
                     claims.remove(at);
                 }
                 if claims.len() <= 1 {
@@ -221,7 +223,7 @@ impl Catalog {
     }
 
     fn holder_and_file(&self, name: &WatchName) -> Option<(&Arc<WatchSpec>, &FileState)> {
-        let files = self.claims.get(name)?.iter().filter_map(|path| self.files.get(path));
+        let files = self.claims.get(name)?.iter().filter_map(|path| self.files.get(&**path));
         let of_file = |file| FileState::of_name(file, name).map(move |spec| (spec, file));
         let mut all = files.flat_map(of_file);
         let first = all.next()?;
@@ -244,11 +246,11 @@ impl Catalog {
 
     /// What is to be said of watches whose name another one has.
     fn duplicates(&self) -> Vec<Problem> {
-        let paths: BTreeSet<&PathBuf> =
+        let paths: BTreeSet<&Arc<Path>> =
             self.contested.iter().filter_map(|name| self.claims.get(name)).flatten().collect();
         let (mut holders, mut problems) = (BTreeMap::new(), Vec::new());
         for path in paths {
-            let enabled = self.files.get(path).into_iter().flat_map(FileState::enabled);
+            let enabled = self.files.get(&**path).into_iter().flat_map(FileState::enabled);
             for Placed { spec, place } in enabled.filter(|placed| self.contested.contains(&placed.spec.name))
             {
                 match holders.entry(&spec.name) {
@@ -259,7 +261,7 @@ impl Catalog {
                         let message =
                             format!("the name {:?} is already taken by a watch", spec.name.as_str());
                         let help = format!("it is in {}: rename one of them", holder.get().display());
-                        problems.push(Problem::at(path, place.clone(), message).with_help(help));
+                        problems.push(Problem::at(&**path, place.clone(), message).with_help(help));
                     }
                 }
             }

@@ -12,6 +12,7 @@ mod znode;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -29,7 +30,7 @@ pub struct WatchSpec {
     /// What the watch is called on this host.
     pub name: WatchName,
     /// For people: logs and `status`.
-    pub description: String,
+    pub description: Arc<str>,
     /// The znode that is watched.
     pub znode: ZnodePath,
     /// What of the znode is watched.

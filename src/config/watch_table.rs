@@ -199,7 +199,7 @@ fn spec(
     let mut env = d.env;
     env.extend(own.env);
     WatchSpec {
-        description: own.description.or(d.description).unwrap_or_else(|| name.to_string()),
+        description: own.description.or(d.description).map_or_else(|| (&name).into(), Into::into),
         name,
         znode,
         watch_type: own.watch_type.or(d.watch_type).unwrap_or(WatchType::Data),

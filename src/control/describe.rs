@@ -51,7 +51,7 @@ pub fn describe(
     let reason = with_outdated(state, reason, outdated);
     Watch {
         name: stand.name.to_string(),
-        description: spec.description.clone(),
+        description: spec.description.to_string(),
         znode: spec.znode.to_string(),
         watch_type: spec.watch_type.word().to_owned(),
         run_mode: spec.run_mode.word().to_owned(),

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -50,7 +50,9 @@ enum Message {
 /// Hands lines to the thread.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    messages: SyncSender<Message>,
+    /// Bounded by `ahead`: one that is so by itself takes the memory for all of its lines before there are any.
+    messages: Sender<Message>,
+    ahead: Arc<AtomicUsize>,
     waiting: Arc<AtomicUsize>,
     /// Those that the log does not say yet are missing.
     dropped: Arc<AtomicU64>,
@@ -83,9 +85,10 @@ impl Queue {
     /// # Errors
     /// When there can be no more threads.
     pub fn start(target: impl Target) -> io::Result<Self> {
-        let (messages, taken) = sync_channel(LINES_AHEAD);
+        let (messages, taken) = channel();
         let queue = Self {
             messages,
+            ahead: Arc::default(),
             waiting: Arc::default(),
             dropped: Arc::default(),
             reopen: Arc::default(),
@@ -94,6 +97,7 @@ impl Queue {
         let writer = Writer {
             target,
             missing: 0,
+            ahead: Arc::clone(&queue.ahead),
             waiting: Arc::clone(&queue.waiting),
             dropped: Arc::clone(&queue.dropped),
             reopen: Arc::clone(&queue.reopen),
@@ -113,7 +117,7 @@ impl Queue {
     pub fn flush(&self, at_most: Duration) {
         let (done, told) = sync_channel(1);
         // Full: then it is not written fast enough to be waited for.
-        if self.messages.try_send(Message::Flush(done)).is_ok() {
+        if self.send(Message::Flush(done)) {
             let _ = told.recv_timeout(at_most);
         }
     }
@@ -123,19 +127,26 @@ impl Queue {
     pub fn reopen(&self) {
         self.reopen.store(true, Ordering::Release);
         // Full: then it is awake.
-        let _ = self.messages.try_send(Message::Wake);
+        self.send(Message::Wake);
     }
 
     /// Puts a line, or what the target takes for one, at the end of the queue.
     pub(super) fn put(&self, level: Level, line: &[u8]) {
         let fits = self.waiting.load(Ordering::Relaxed) + line.len() <= BYTES_AHEAD;
         let before = self.dropped.swap(0, Ordering::Relaxed);
-        if fits && self.messages.try_send(Message::Line(level, line.to_vec(), before)).is_ok() {
+        if fits && self.send(Message::Line(level, line.to_vec(), before)) {
             self.waiting.fetch_add(line.len(), Ordering::Relaxed);
         } else {
             self.dropped.fetch_add(before + 1, Ordering::Relaxed);
             self.lost.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether there was room for it.
+    fn send(&self, message: Message) -> bool {
+        let one_more = |ahead| (ahead < LINES_AHEAD).then_some(ahead + 1);
+        let has_room = self.ahead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        has_room && self.messages.send(message).is_ok()
     }
 }
 
@@ -144,6 +155,7 @@ struct Writer<T> {
     target: T,
     /// How many lines are missing after the last that was written.
     missing: u64,
+    ahead: Arc<AtomicUsize>,
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     reopen: Arc<AtomicBool>,
@@ -163,6 +175,9 @@ impl<T: Target> Writer<T> {
                     messages.recv_timeout(AGAIN)
                 }
             });
+            if message.is_ok() {
+                self.ahead.fetch_sub(1, Ordering::Relaxed);
+            }
             if self.reopen.swap(false, Ordering::Acquire) {
                 self.target.reopen();
             }

@@ -111,7 +111,7 @@ struct Entry {
     /// When its timer goes off.
     timer: Option<Instant>,
     /// What a run was given that an earlier daemon has left, until a definition has asked for it.
-    given: Option<Applied>,
+    given: Option<Box<Applied>>,
     /// Who waits for the end of a run.
     waiting: Vec<Waiting>,
     /// How many updates it was told of.
@@ -162,7 +162,7 @@ impl Scheduler {
         for left in &runs {
             let entry = watches.entry(left.watch.clone()).or_insert_with(Entry::new);
             entry.watch.adopt(left.run);
-            entry.given = Some(left.given.clone());
+            entry.given = Some(Box::new(left.given.clone()));
         }
         for left in &runs {
             progress.entry(left.watch.clone()).or_default().begin(left.run, left.given.clone());
@@ -340,7 +340,7 @@ impl Scheduler {
         let is_of_type = entry.spec.as_ref().is_none_or(|old| old.watch_type == spec.watch_type);
         let of_same = |state: &Applied| (is_of_type && state.is_of(&spec)).then_some(state.version);
         let applied = self.progress.get(&name).and_then(Progress::applied).and_then(of_same);
-        let given = entry.given.take().as_ref().and_then(of_same);
+        let given = entry.given.take().as_deref().and_then(of_same);
         let _ = entry.watch.step(now, Input::Defined { policy, applied, given });
         entry.spec = Some(spec);
         name

@@ -44,13 +44,13 @@ pub struct Watch {
     seen: Option<Version>,
     /// The last state of the znode that a run ended well with.
     applied: Option<Version>,
-    /// The state that a run was given which an earlier daemon has left behind.
-    given: Option<Version>,
+    /// The state that a run was given which an earlier daemon has left behind. Apart, since hardly any watch has it.
+    given: Option<Box<Version>>,
     /// Somebody has paused it, whatever its definition is.
     paused: bool,
     /// A failure has stopped it.
     stopped: bool,
-    /// Apart, since hardly any watch has it.
+    /// Apart for the same reason.
     settling: Option<Box<Settling>>,
     last_start: Option<Instant>,
     /// The number of the last job.
@@ -304,12 +304,16 @@ impl Watch {
         self.last_start.map(|last| last + policy.pacing.min_interval)
     }
 
+    fn given(&self) -> Option<Version> {
+        self.given.as_deref().copied()
+    }
+
     /// Whether it is only the first look at what a run was given that an earlier daemon has left behind: what
     /// comes of that is waited for, also where runs may be beside each other.
     fn goes_on(&self, update: &Update) -> bool {
         let is_left =
             matches!(&self.state, State::Running { runs, .. } if runs.values().any(Option::is_none));
-        is_left && self.given.is_some_and(|given| self.is_spared_by(update, given))
+        is_left && self.given().is_some_and(|given| self.is_spared_by(update, given))
     }
 
     /// Whether an update needs no run if one that was given this has ended well.
@@ -349,7 +353,7 @@ impl Watch {
             waiting.retain(|job| job.number == self.last_number);
         }
         self.applied = self.applied.or(applied);
-        self.given = self.given.or(given);
+        self.given = self.given.take().or(given.map(Box::new));
         self.stopped = false;
         self.policy = Some(policy);
         self.state = State::of(runs, waiting);
@@ -380,7 +384,7 @@ impl Watch {
                 // P1: what came while no daemon was there to see it is not lost, so far as it can be told.
                 RunOnLoad::Never
                     if matches!(policy.run_mode, RunMode::Queue { .. })
-                        && self.given.or(self.applied).is_some_and(is_news) =>
+                        && self.given().or(self.applied).is_some_and(is_news) =>
                 {
                     update.event = later;
                 }
@@ -440,7 +444,7 @@ impl Watch {
         let Some(policy) = &self.policy else { return Decision::Nothing };
         let may_run =
             policy.run_on_load != RunOnLoad::Never || matches!(policy.run_mode, RunMode::Queue { .. });
-        let known = self.seen.or(if may_run { self.given.or(self.applied) } else { None });
+        let known = self.seen.or(if may_run { self.given().or(self.applied) } else { None });
         // What an earlier release has kept may be of a deletion.
         let Some(known) = known.filter(|known| known.sign.is_some()) else { return Decision::Nothing };
         let version = known.gone(policy.target.watch_type);
@@ -506,7 +510,7 @@ impl Watch {
         let mut decision = Decision::Nothing;
         if let (Some(job), Some(policy)) = (runs.remove(&run), &self.policy) {
             let was_left = job.is_none();
-            if was_left && self.given == given {
+            if was_left && self.given() == given {
                 self.given = None;
             }
             if well {

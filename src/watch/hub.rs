@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Reconnects};
 use super::ensemble::Ensemble;
-use super::follow::{Following, follow};
+use super::follow::{Following, Means, follow};
 use super::seen::Sight;
-use super::session::{Ports, Session, keep};
+use super::session::{Ports, keep};
 use super::subscriptions::{Firing, Looked, Paths, Subscriptions, Target, ZnodeState};
 use super::update::{Beat, FireId, Notice};
 use crate::config::changes::Change;
@@ -111,7 +111,7 @@ pub async fn run(
                         Vec::new()
                     }
                 },
-                Some((task, sight)) = sights.recv() => hub.sighted(task, &sight),
+                Some((following, sight)) = sights.recv() => hub.sighted(&following, &sight),
                 Some(ask) = asks.recv() => hub.hear(ask),
                 Some(ended) = hub.loops.join_next_with_id() => {
                     hub.restart(ended);
@@ -135,28 +135,24 @@ pub async fn run(
 
 struct Hub {
     subscriptions: Subscriptions,
+    /// The loop on each target. What comes of one that is not in here comes too late.
     followed: HashMap<Target, Followed>,
-    /// Which loop is on which target. What comes of a loop that is not in here comes too late.
-    targets: HashMap<Id, Target>,
     loops: JoinSet<()>,
-    requests: Arc<Semaphore>,
-    sights: mpsc::Sender<(Id, Sight)>,
-    sessions: watch::Receiver<Option<Session>>,
+    means: Arc<Means>,
     dead: watch::Sender<u64>,
     paths: watch::Sender<Paths>,
     looked: watch::Sender<Looked>,
     keeper: JoinHandle<()>,
     stop_keeper: CancellationToken,
-    look_again: Duration,
 }
 
 struct Followed {
     task: AbortHandle,
-    nudge: Arc<Notify>,
+    following: Arc<Following>,
 }
 
 impl Hub {
-    fn new(options: Options, reports: Reports) -> (Self, mpsc::Receiver<(Id, Sight)>) {
+    fn new(options: Options, reports: Reports) -> (Self, mpsc::Receiver<(Arc<Following>, Sight)>) {
         let (sights, sights_out) = mpsc::channel(SIGHTS);
         let (session, sessions) = watch::channel(None);
         let (dead, dead_out) = watch::channel(0);
@@ -173,17 +169,18 @@ impl Hub {
         let hub = Self {
             subscriptions: Subscriptions::default(),
             followed: HashMap::new(),
-            targets: HashMap::new(),
             loops: JoinSet::new(),
-            requests: Arc::new(Semaphore::new(REQUESTS)),
-            sights,
-            sessions,
+            means: Arc::new(Means {
+                sessions,
+                requests: Semaphore::new(REQUESTS),
+                look_again: options.look_again,
+                sights,
+            }),
             dead,
             paths,
             looked: reports.looked,
             keeper: tokio::spawn(keep(options.ensemble, options.session_timeout, ports, stop_keeper.clone())),
             stop_keeper,
-            look_again: options.look_again,
         };
         (hub, sights_out)
     }
@@ -192,7 +189,6 @@ impl Hub {
         let plan = self.subscriptions.apply(changes);
         for target in plan.stop {
             if let Some(followed) = self.followed.remove(&target) {
-                self.targets.remove(&followed.task.id());
                 followed.task.abort();
             }
         }
@@ -202,16 +198,18 @@ impl Hub {
         }
         for target in plan.look_again {
             if let Some(followed) = self.followed.get(&target) {
-                followed.nudge.notify_one();
+                followed.following.nudge.notify_one();
             }
         }
         plan.notices
     }
 
-    fn sighted(&mut self, task: Id, sight: &Sight) -> Vec<Notice> {
-        match self.targets.get(&task) {
-            Some(target) => self.subscriptions.sighted(target, sight),
-            None => Vec::new(),
+    fn sighted(&mut self, from: &Arc<Following>, sight: &Sight) -> Vec<Notice> {
+        match self.followed.get(&from.target) {
+            Some(followed) if Arc::ptr_eq(&followed.following, from) => {
+                self.subscriptions.sighted(&from.target, sight)
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 
@@ -220,7 +218,7 @@ impl Hub {
             Ask::Fire(name, fire) => match self.subscriptions.fire(&name, fire) {
                 Firing::Look(target) => {
                     if let Some(followed) = self.followed.get(&target) {
-                        followed.nudge.notify_one();
+                        followed.following.nudge.notify_one();
                     }
                     Vec::new()
                 }
@@ -240,18 +238,14 @@ impl Hub {
     }
 
     fn start(&mut self, target: Target) {
-        let nudge = Arc::new(Notify::new());
-        let task = self.loops.spawn(follow(Following {
+        let following = Arc::new(Following {
             target: target.clone(),
-            sessions: self.sessions.clone(),
             after: *self.dead.borrow(),
-            requests: Arc::clone(&self.requests),
-            look_again: self.look_again,
-            nudge: Arc::clone(&nudge),
-            sights: self.sights.clone(),
-        }));
-        self.targets.insert(task.id(), target.clone());
-        self.followed.insert(target, Followed { task, nudge });
+            nudge: Notify::new(),
+            means: Arc::clone(&self.means),
+        });
+        let task = self.loops.spawn(follow(Arc::clone(&following)));
+        self.followed.insert(target, Followed { task, following });
     }
 
     /// A loop ends by itself only when it panics, and with a library that panics once its own task has
@@ -259,10 +253,13 @@ impl Hub {
     fn restart(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = match &ended {
             Ok((id, ())) => *id,
+            // It was stopped.
+            Err(error) if error.is_cancelled() => return,
             Err(error) => error.id(),
         };
-        let Some(target) = self.targets.remove(&id) else { return };
-        let number = self.sessions.borrow().as_ref().map_or(0, |session| session.number);
+        let of_it = self.followed.iter().find(|(_, followed)| followed.task.id() == id);
+        let Some(target) = of_it.map(|(target, _)| target.clone()) else { return };
+        let number = self.means.sessions.borrow().as_ref().map_or(0, |session| session.number);
         tracing::error!("the loop on {} ended; making a new session", target.znode);
         self.dead.send_if_modified(|dead| number > std::mem::replace(dead, number.max(*dead)));
         self.start(target);

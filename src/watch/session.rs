@@ -1,6 +1,7 @@
 //! Keeps one ZooKeeper session alive and hands it to the loops: connects, notices its end, makes
 //! another. Knows nothing of what is watched but how long the paths are.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -14,19 +15,21 @@ use super::ensemble::{Ensemble, NotConnected};
 use super::subscriptions::Paths;
 
 /// A live session.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Session {
     /// What requests are made with.
     pub client: Client,
     /// Which session of this process it is, from 1.
     pub number: u64,
+    /// Cancelled when it is no longer to be used, also by a panic of its keeper.
+    pub over: CancellationToken,
 }
 
 /// The ends of the channels that a keeper works with.
 #[derive(Debug)]
 pub struct Ports {
     /// The live session, while there is one.
-    pub sessions: watch::Sender<Option<Session>>,
+    pub sessions: watch::Sender<Option<Arc<Session>>>,
     /// How things stand.
     pub connection: watch::Sender<Connection>,
     /// What keeps a session from being made.
@@ -86,10 +89,13 @@ pub async fn keep(
                 let began = Instant::now();
                 let states = client.state_watcher();
                 announcer.opened(client.session_id().0);
-                ports.sessions.send_replace(Some(Session { client: client.clone(), number }));
+                let over = CancellationToken::new();
+                let ending = over.clone().drop_guard();
+                ports.sessions.send_replace(Some(Arc::new(Session { client: client.clone(), number, over })));
                 let end =
                     attend(states, (number, client.path()), &mut ports, &mut announcer, &shutdown).await;
                 ports.sessions.send_replace(None);
+                drop(ending);
                 match end {
                     End::Stopped => return close(client).await,
                     End::Over(trouble) => announcer.ended(trouble),

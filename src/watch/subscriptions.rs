@@ -79,7 +79,8 @@ impl Paths {
 /// The watches by name and by target.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    watches: HashMap<WatchName, Watch>,
+    /// Not in the table itself, which has room for more than there are.
+    watches: HashMap<WatchName, Box<Watch>>,
     targets: HashMap<Target, Followers>,
     /// How many of the targets were looked at. It is asked for after each sight, so that it is counted here.
     looked_at: usize,
@@ -95,12 +96,19 @@ struct Watch {
     fires: Vec<FireId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Followers {
     names: Vec<WatchName>,
     looked_at: bool,
     /// The last look was not allowed.
     is_unreadable: bool,
+}
+
+impl Followers {
+    fn none() -> Self {
+        // Hardly a znode has more than one.
+        Self { names: Vec::with_capacity(1), looked_at: false, is_unreadable: false }
+    }
 }
 
 /// How the znode of a watch stands.
@@ -198,7 +206,7 @@ impl Subscriptions {
 
     /// Takes note that somebody wants a run of a watch.
     pub fn fire(&mut self, name: &WatchName, fire: FireId) -> Firing {
-        match self.watches.get_mut(name) {
+        match self.watches.get_mut(name).map(Box::as_mut) {
             Some(Watch { target: Some(target), fires, .. }) => {
                 fires.push(fire);
                 Firing::Look(target.clone())
@@ -271,9 +279,11 @@ impl Subscriptions {
         let target = spec.enabled.then(|| Target::of(spec));
         if let Some(target) = &target {
             existed.entry(target.clone()).or_insert(self.targets.contains_key(target));
-            self.targets.entry(target.clone()).or_default().names.push(spec.name.clone());
+            let followers = self.targets.entry(target.clone()).or_insert_with(Followers::none);
+            followers.names.push(spec.name.clone());
         }
-        self.watches.insert(spec.name.clone(), Watch { target: target.clone(), seen: Seen::Nothing, fires });
+        let watch = Watch { target: target.clone(), seen: Seen::Nothing, fires };
+        self.watches.insert(spec.name.clone(), Box::new(watch));
         target
     }
 

@@ -164,7 +164,10 @@ impl Version {
 /// here, by FNV-1a in 128 bits, and not by a hasher of the standard library, which may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest(u128);
+pub struct Digest(
+    /// Not as a number: that would be aligned to 16 bytes, and all that holds a state with it.
+    [u8; 16],
+);
 
 impl Digest {
     /// The digest of these bytes.
@@ -172,13 +175,14 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         let offset = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
         let prime = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-        Self(bytes.iter().fold(offset, |hash: u128, &byte| (hash ^ u128::from(byte)).wrapping_mul(prime)))
+        let hash = |hash: u128, &byte| (hash ^ u128::from(byte)).wrapping_mul(prime);
+        Self(bytes.iter().fold(offset, hash).to_be_bytes())
     }
 }
 
 impl From<Digest> for String {
-    fn from(Digest(number): Digest) -> Self {
-        format!("{number:032x}")
+    fn from(Digest(bytes): Digest) -> Self {
+        format!("{:032x}", u128::from_be_bytes(bytes))
     }
 }
 
@@ -186,7 +190,7 @@ impl TryFrom<String> for Digest {
     type Error = std::num::ParseIntError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        u128::from_str_radix(&text, 16).map(Self)
+        u128::from_str_radix(&text, 16).map(|number| Self(number.to_be_bytes()))
     }
 }
 

@@ -45,7 +45,7 @@ fn two_lines_are_a_watch() {
     let all = specs("[[watch]]\nznode = '/git/head'\ncommand = ['git', 'pull']\n");
     let spec = &all[0];
     assert_eq!(spec.name.as_str(), "git");
-    assert_eq!(spec.description, "git");
+    assert_eq!(&*spec.description, "git");
     assert_eq!(spec.command, Command::Argv(vec!["git".into(), "pull".into()]));
     assert_eq!(spec.run_mode, RunMode::Queue { notify_signal: None });
     assert_eq!(spec.run_on_load, RunOnLoad::Always);

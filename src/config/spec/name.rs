@@ -80,6 +80,12 @@ impl From<WatchName> for String {
     }
 }
 
+impl From<&WatchName> for Arc<str> {
+    fn from(name: &WatchName) -> Self {
+        Self::clone(&name.0)
+    }
+}
+
 impl fmt::Display for WatchName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

@@ -16,7 +16,7 @@ use crate::watch::update::{Event, Sign, Version};
 fn spec(name: &str, znode: &str) -> Arc<WatchSpec> {
     Arc::new(WatchSpec {
         name: WatchName::try_from(name).unwrap(),
-        description: name.to_owned(),
+        description: name.into(),
         znode: ZnodePath::try_from(znode).unwrap(),
         watch_type: WatchType::Data,
         command: Command::Shell("true".to_owned()),

@@ -248,7 +248,7 @@ fn brief(notice: &Notice) -> String {
 pub fn spec(name: &str, znode: &str) -> Arc<WatchSpec> {
     Arc::new(WatchSpec {
         name: WatchName::try_from(name).unwrap(),
-        description: name.to_owned(),
+        description: name.into(),
         znode: path(znode),
         watch_type: WatchType::Data,
         command: Command::Shell("true".to_owned()),
