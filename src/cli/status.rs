@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{AskError, DaemonArgs, watch_name};
-use super::people::{ago, ahead, colour_of_outcome, count, full, outcome, took, wrong};
+use super::people::{ago, ahead, colour_of_outcome, count, full, going_on, outcome, took, wrong};
 use super::table::{paint, table};
 use super::terminal::{Colour, Terminal};
 use crate::config::spec::WatchName;
@@ -181,12 +181,14 @@ fn colour_of_state(word: &str) -> Option<Colour> {
 fn row(watch: &Watch, now: Timestamp) -> Vec<String> {
     let end = watch.last.as_ref().and_then(|last| last.end.as_ref());
     let until = watch.until.map(|until| format!(", {}", ahead(until, now))).unwrap_or_default();
+    let reason = watch.reason.as_ref().map(|reason| format!("{reason}{until}"));
+    let why: Vec<String> = going_on(watch, now).into_iter().chain(reason).collect();
     vec![
         watch.name.clone(),
         watch.state.word().to_owned(),
         watch.last.as_ref().map(outcome).unwrap_or_else(|| "-".to_owned()),
         end.map_or_else(|| "-".to_owned(), |end| ago(end.at, now)),
         end.map_or_else(|| "-".to_owned(), |end| took(end.lasted_seconds)),
-        watch.reason.as_ref().map(|reason| format!("{reason}{until}")).unwrap_or_default(),
+        why.join("; "),
     ]
 }

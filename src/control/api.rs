@@ -93,6 +93,10 @@ pub struct Watch {
     pub until: Option<Timestamp>,
     /// The runs that go on, oldest first.
     pub running: Vec<String>,
+    /// Since when the first of them does.
+    pub running_since: Option<Timestamp>,
+    /// The time limit of a run, as the definition has it now; a run that goes on keeps the one that it was begun with.
+    pub timeout_seconds: Option<f64>,
     /// How many updates are to be run.
     pub waiting: usize,
     /// The last run that has ended, where there is one in the history.

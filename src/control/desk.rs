@@ -188,8 +188,7 @@ impl Desk {
     ) -> Option<WatchScene> {
         let znode = znode.unwrap_or(ZnodeState::Unknown);
         let connection = *self.readings.connection.borrow();
-        let LastRuns { ended, tally: runs, running: _ } = last;
-        let last = ended.map(Arc::unwrap_or_clone);
+        let runs = last.tally;
         let outdated = self.wrong.borrow().outdated.get(&stand.name).map(|problem| self.outdated(problem));
         let watch = describe(stand, stand.spec.as_deref()?, znode, connection, last, outdated, now);
         Some(WatchScene { watch, updates: stand.updates, runs })

@@ -96,7 +96,7 @@ fn busy(folder: &Folder, zookeeper: &str, gate: &Gate) -> Daemon {
         file.and(&format!("/{name}"), command).key("name", format!("{name:?}"))
     };
     let file = named(WatchFile::from(String::new()), "idle", "echo well");
-    let file = named(file, "running", &gate.pass()).key("run_on_load", false);
+    let file = named(file, "running", &gate.pass()).key("run_on_load", false).key("timeout", "\"1h\"");
     let file = named(file, "settling", "true").key("settle", "\"1h\"");
     let file = named(file, "splayed", "true").key("splay", "\"1h\"");
     let file = named(file, "spaced", "true").key("min_interval", "\"1h\"");
