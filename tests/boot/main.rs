@@ -20,7 +20,7 @@ use clap::CommandFactory;
 use harness::{Client, DEADLINE, Gate, Journal, Server, WatchFile, eventually};
 use machine::Machine;
 use twitcher::cli::Cli;
-use twitcher::control::api::Runs;
+use twitcher::record::run_record::RunRecord;
 
 /// Longer than the unit's watchdog waits, what systemd then grants a process to dump core, and the restart.
 const FROZEN: Duration = Duration::from_secs(240);
@@ -200,9 +200,9 @@ impl Site {
         self.gate.let_through(1);
         self.expect_run(runs, what);
         let history = self.history();
-        let outcome = &history.runs[0].end.as_ref().expect("the end of the last run").outcome;
+        let outcome = &history[0].end.as_ref().expect("the end of the last run").outcome;
         assert_eq!(outcome.to_string(), "exited(0)", "{what}");
-        assert_eq!(history.runs.len(), *runs, "{what}: {:#?}", history.runs);
+        assert_eq!(history.len(), *runs, "{what}: {:#?}", history);
     }
 
     fn stops_and_leaves_a_run_to_its_end(&self, runs: &mut usize) {
@@ -246,7 +246,7 @@ impl Site {
         assert_eq!(lines[2 * *runs - 2..], [format!("start {given}"), "end".into()]);
         if self.machine.property("ActiveState") == "active" {
             eventually(DEADLINE, "the end of the run in the history", || {
-                let ended = self.history().runs.iter().filter(|run| run.end.is_some()).count();
+                let ended = self.history().iter().filter(|run| run.end.is_some()).count();
                 if ended == *runs { Ok(()) } else { Err(ended) }
             });
         }
@@ -259,9 +259,10 @@ impl Site {
         lines
     }
 
-    fn history(&self) -> Runs {
-        let json = self.machine.order(&["twitcher", "history", "web", "--json"]);
-        serde_json::from_str(&json).expect("the history as JSON")
+    /// The last runs, newest first.
+    fn history(&self) -> Vec<RunRecord> {
+        let lines = self.machine.order(&["twitcher", "history", "web", "--json"]);
+        lines.lines().map(|line| serde_json::from_str(line).expect("a run as JSON")).collect()
     }
 }
 

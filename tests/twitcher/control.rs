@@ -245,8 +245,12 @@ fn history_and_log_show_the_last_runs_and_what_they_printed() {
             history.lines().skip(1).filter_map(|line| line.split(' ').next_back()).collect();
         assert_eq!(outcomes, ["exited(0)", "exited(1)"], "{history}");
         assert_eq!(told(daemon, &["log", "a"]), "two\n");
-        let runs: Value = serde_json::from_str(&told(daemon, &["history", "a", "--json"])).expect("JSON");
-        let first = runs["runs"][1]["run"].as_str().expect("an id").to_owned();
+        // As the socket has them, a line each.
+        let lines = told(daemon, &["history", "a", "--json"]);
+        let runs: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(Value::from(runs.clone()), daemon.ask("GET /v1/watches/a/runs").json()["runs"]);
+        assert_eq!(told(daemon, &["history", "a", "--json", "-n", "1"]).lines().next(), lines.lines().next());
+        let first = runs[1]["run"].as_str().expect("an id").to_owned();
         assert_eq!(told(daemon, &["log", "a", "--run", &first]), "one\n");
     };
     look(&daemon);

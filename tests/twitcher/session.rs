@@ -31,9 +31,9 @@ const FORMS: &[(&str, &str)] = &[
     ("[PID]", r#"\bpid"?( |=|: )(?<redacted>\d+)"#),
     ("[ID]", r#""id":(?<redacted>\d+)"#),
     ("[SESSION]", r"\bsession (?<redacted>0x[0-9a-f]+)"),
-    ("[ZXID]", r#"zxid(=|": )(?<redacted>(0x[0-9a-f]+|\d+))"#),
-    ("[SECONDS]", r#"_seconds": (?<redacted>[\d.e-]+)"#),
-    ("[BYTES]", r#"rss_bytes": (?<redacted>\d+)"#),
+    ("[ZXID]", r#"zxid(=|": ?)(?<redacted>(0x[0-9a-f]+|\d+))"#),
+    ("[SECONDS]", r#"_seconds": ?(?<redacted>[\d.e-]+)"#),
+    ("[BYTES]", r#"rss_bytes": ?(?<redacted>\d+)"#),
     ("[RELEASE]", r"\btwitcher (?<redacted>\d+\.\d+\.\d+),"),
     ("[SERVERS]", r"\b127\.0\.0\.1:\d+(/[a-z0-9-]+)?"),
 ];
