@@ -235,12 +235,20 @@ impl Desk {
         Ok((output.ok_or_else(|| Problem::new(404, "no output", detail()))?, live))
     }
 
-    /// What has happened since this event, as far as it is kept, and what happens from then on.
+    /// What has happened since this event, as far as it is kept, and what happens from then on: in what has happened
+    /// only what is about one of `watches`, unless that is none.
     ///
     /// # Errors
-    /// When the daemon is stopping.
-    pub async fn follow(&self, after: Option<u64>) -> Result<Following, Problem> {
-        self.records.follow(after.map(EventId::from_u64)).await.ok_or_else(stopping)
+    /// When there is no watch of a name, and nothing has happened to one.
+    pub async fn follow(&self, after: Option<u64>, watches: &[WatchName]) -> Result<Following, Problem> {
+        let mut following = self.records.follow(after.map(EventId::from_u64)).await.ok_or_else(stopping)?;
+        following.past.retain(|event| event.what.is_of_interest(watches));
+        for name in watches {
+            if !following.past.iter().any(|event| event.what.watch() == Some(name)) {
+                self.watch(name).await?;
+            }
+        }
+        Ok(following)
     }
 
     /// What the last run of a watch has printed, and what happens from then on; with `follow` also of one that has not

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::changes::Change;
+use crate::config::difference::describe_difference;
 use crate::config::loader::Reload;
 use crate::config::spec::WatchName;
-use crate::record::events::{Teller, What};
+use crate::record::events::{Session, Teller, What};
 use crate::schedule::scheduler::{ByHand, News};
 use crate::watch::connection::Connection;
 
@@ -22,12 +24,9 @@ pub struct Problems {
 impl Problems {
     /// Tells what a look at the config folder has changed, and what is wrong that was not before.
     pub fn tell(&mut self, reload: &Reload, teller: &Teller) {
-        let summary = reload.summary();
-        summary.removed.into_iter().for_each(|watch| teller.tell(What::WatchRemoved { watch }));
-        summary.redefined.into_iter().for_each(|watch| teller.tell(What::WatchRedefined { watch }));
-        summary.added.into_iter().for_each(|watch| teller.tell(What::WatchAdded { watch }));
+        reload.changes.iter().for_each(|change| teller.tell(changed(change)));
         let (mut wrong, mut files) = (HashSet::new(), HashSet::new());
-        for problem in summary.problems {
+        for problem in reload.problems.clone() {
             files.insert(problem.file.clone());
             let name = problem.to_string();
             if !self.told.contains(&name) {
@@ -49,12 +48,28 @@ impl Problems {
     }
 }
 
-/// Tells of connections that are made and lost, until `stop`.
+fn changed(change: &Change) -> What {
+    match change {
+        Change::Added(spec) => What::WatchAdded {
+            watch: spec.name.clone(),
+            znode: spec.znode.to_string(),
+            enabled: spec.enabled,
+        },
+        Change::Redefined { old, new } => {
+            What::WatchRedefined { watch: new.name.clone(), difference: describe_difference(old, new) }
+        }
+        Change::Removed(watch) => What::WatchRemoved { watch: watch.clone() },
+    }
+}
+
+/// Tells of connections to `servers` that are made and lost, until `stop`.
 pub async fn tell_connection(
     mut connection: watch::Receiver<Connection>,
+    servers: String,
     teller: Teller,
     stop: CancellationToken,
 ) {
+    let mut before = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -64,9 +79,15 @@ pub async fn tell_connection(
         match now {
             Connection::Connecting { .. } => {}
             Connection::Connected { session, .. } => {
-                teller.tell(What::Connected { session: format!("{session:#x}") });
+                let session_is = match before.replace(session) {
+                    None => Session::First,
+                    Some(before) if before == session => Session::Same,
+                    Some(_) => Session::New,
+                };
+                let (servers, session) = (servers.clone(), format!("{session:#x}"));
+                teller.tell(What::Connected { servers, session, session_is });
             }
-            Connection::Disconnected { .. } => teller.tell(What::Disconnected),
+            Connection::Disconnected { .. } => teller.tell(What::Disconnected { servers: servers.clone() }),
         }
     }
 }

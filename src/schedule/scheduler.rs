@@ -350,10 +350,10 @@ impl Scheduler {
             Decision::Dropped(why) => {
                 match why {
                     Reason::Discarded => {
-                        info!(watch = %name, %event, zxid, "update discarded: a run goes on and run_mode is DISCARD");
+                        info!(watch = %name, %event, zxid, "update is not run: {why}");
                     }
                     Reason::OnLoad | Reason::OnDelete => {
-                        debug!(watch = %name, %event, zxid, ?why, "update is not run");
+                        debug!(watch = %name, %event, zxid, "update is not run: {why}");
                     }
                 }
                 Err(why)

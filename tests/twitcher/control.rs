@@ -305,6 +305,67 @@ fn events_are_told_as_they_happen_and_again_to_those_who_come_late() {
 }
 
 #[test]
+fn events_of_some_watches_are_told_without_those_of_others() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-some-events");
+    let client = Client::connect(&zookeeper);
+    let file = ["a", "b", "c"].into_iter().fold(WatchFile::from(String::new()), |file, name| {
+        client.create(&format!("/{name}"), "1");
+        file.and(&format!("/{name}"), &format!("echo {name}")).key("name", format!("{name:?}"))
+    });
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", file).start();
+    for name in ["a", "b", "c"] {
+        eventually(DEADLINE, format!("the end of the run of {name}"), || {
+            !status_of(&daemon, name)["last"]["end"].is_null()
+        });
+    }
+    let watches_of = |text: &str| -> Vec<String> {
+        let events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let watch =
+            |event: Value| event["watch"].as_str().or(event["run"]["watch"].as_str()).map(str::to_owned);
+        events.map(|event| watch(event.clone()).unwrap_or_else(|| panic!("{event}"))).collect()
+    };
+    let of_two = watches_of(&told(&daemon, &["events", "a", "c", "--json"]));
+    assert!(of_two.contains(&"a".into()) && of_two.contains(&"c".into()), "{of_two:?}");
+    assert!(!of_two.contains(&"b".into()), "{of_two:?}");
+    let all = told(&daemon, &["events", "a"]);
+    let last = told(&daemon, &["events", "a", "-n", "1"]);
+    assert_eq!(Some(last.trim_end()), all.lines().next_back());
+    assert_eq!(told(&daemon, &["events", "-n", "0"]), "");
+    let (code, why) = refused(&daemon, &["events", "-f", "a", "no-such"]);
+    assert_eq!((code, &*why), (Some(1), "twitcher: there is no watch named 'no-such'\n"));
+
+    let mut command = twitcher();
+    command.args(["events", "-f", "-n", "1", "--json", "b", "--run-dir"]).arg(daemon.run_dir());
+    let mut follower = command.stdout(Stdio::piped()).spawn().expect("twitcher");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("a pipe")));
+    let mut next = || -> Value {
+        serde_json::from_str(&lines.next().expect("an event").expect("a line")).expect("JSON")
+    };
+    // The last that there was shows that it follows.
+    assert_eq!(next()["event"], "run-ended");
+    assert!(told(&daemon, &["fire", "--wait", "a"]).ends_with(" exited(0)\n"));
+    assert!(told(&daemon, &["fire", "--wait", "b"]).ends_with(" exited(0)\n"));
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| last != "run-ended") {
+        let event = next();
+        let watch = event["watch"].as_str().or(event["run"]["watch"].as_str());
+        assert_eq!(watch, Some("b"), "{event}");
+        seen.push(event["event"].as_str().unwrap_or_default().to_owned());
+    }
+    assert!(seen.contains(&"output".into()), "{seen:?}");
+    follower.kill().expect("the end of the follower");
+    follower.wait().expect("the end of the follower");
+
+    // One that is gone is known as long as something is that happened to it.
+    daemon.write_watch("all.toml", WatchFile::watch("/a", "true").key("name", "\"a\""));
+    eventually(DEADLINE, "the removal among the events", || {
+        let text = told(&daemon, &["events", "b"]);
+        if text.ends_with(" b: removed\n") { Ok(()) } else { Err(text) }
+    });
+}
+
+#[test]
 fn reload_says_what_changed() {
     let folder = Folder::new();
     let zookeeper = shared_chroot("control-reload");

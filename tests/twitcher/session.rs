@@ -28,7 +28,8 @@ const FORMS: &[(&str, &str)] = &[
     ("[TIME]", r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"),
     ("[TOOK]", r"\b(\d+(\.\d+)?(ms|µs)|\d+\.\d+s|\d+m \d+s)\b"),
     ("[RUN]", r"\b[0-9a-f]{13}\b"),
-    ("[PID]", r#"\bpid"?( |=|: )(?<redacted>\d+)"#),
+    ("[PID]", r#"\bpid"?( |=|: ?)(?<redacted>\d+)"#),
+    ("[UID]", r"\buid=(?<redacted>\d+)"),
     ("[ID]", r#""id":(?<redacted>\d+)"#),
     ("[SESSION]", r"\bsession (?<redacted>0x[0-9a-f]+)"),
     ("[ZXID]", r#"zxid(=|": ?)(?<redacted>(0x[0-9a-f]+|\d+))"#),
@@ -282,8 +283,12 @@ fn events_are_lines_in_the_words_of_the_log() {
     let watch = WatchFile::watch("/a", "exit 3").key("name", "\"a\"").key("retries", 1);
     let watch = watch.key("retry_delay", "\"1ms\"").key("on_failure", "\"stop\"");
     let watch = watch.and_program("/b", &["/no/such/program"]).key("name", "\"b\"");
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    // What is decided about an update is in the log from this level on.
+    let builder = Daemon::builder(&folder, &zookeeper).settings("[log]\nlevel = \"debug\"\n");
+    let daemon = builder.watch("a.toml", watch).start();
     wait_for_state(&daemon, "a", "stopped");
+    told(&daemon, &["resume", "a"]);
+    told(&daemon, &["pause", "a"]);
     daemon.write_watch("broken.toml", "[[watch]]\nznode = 5\n");
     daemon.wait_for_log("broken.toml");
     daemon.remove_watch("broken.toml");
@@ -307,6 +312,13 @@ fn events_are_lines_in_the_words_of_the_log() {
     lines.sort_by_key(|line| words(line));
     let sorted = Output { stdout: (lines.join("\n") + "\n").into_bytes(), ..output };
     Session::with(&daemon).reads("events", &sorted).is("events");
+    for line in text.lines() {
+        let words = line.split_once(' ').expect("a time and more").1;
+        eventually(DEADLINE, format!("the log to say {words}"), || {
+            let log = daemon.log();
+            if log.lines().any(|line| line.ends_with(words)) { Ok(()) } else { Err(log) }
+        });
+    }
 
     let mut follower = Command::new(twitcher().get_program());
     follower.args(["events", "--follow", "--after", "0", "--run-dir"]).arg(daemon.run_dir());
