@@ -221,6 +221,27 @@ pub struct Killed {
 pub struct Steered {
     /// The watch.
     pub watch: String,
+    /// Whether that changed anything: one that is paused already stays so, and so does one that a failure has stopped.
+    pub changed: bool,
+    /// How it was before.
+    pub before: Before,
+    /// The runs that go on all the same, oldest first.
+    pub running: Vec<String>,
+    /// How many updates are to be run.
+    pub waiting: usize,
+}
+
+/// Whether a watch might start runs, before somebody paused or resumed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// It might.
+    Open,
+    /// Somebody had paused it.
+    Paused,
+    /// A failure had stopped it.
+    Stopped,
 }
 
 /// `POST /v1/reload`: what a look at the config folder came to.

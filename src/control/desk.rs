@@ -13,8 +13,8 @@ use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::{
-    ConnectionState, FileProblem, Fired, FiredEnd, Killed, Problem, Reloaded, Runs, Status, Steered, Watch,
-    ZooKeeper,
+    Before, ConnectionState, FileProblem, Fired, FiredEnd, Killed, Problem, Reloaded, Runs, Status, Steered,
+    Watch, ZooKeeper,
 };
 use super::describe::{Now, describe};
 use super::route::Wait;
@@ -30,7 +30,7 @@ use crate::record::metrics::exposition::Exposition;
 use crate::record::metrics::process;
 use crate::record::reader::{LastRuns, Reader};
 use crate::record::writer::LostLines;
-use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand};
+use crate::schedule::ask::{self, Accepted, Ask, Awaited, NotRun, Stand};
 use crate::schedule::order::{Outcome, RunId};
 use crate::schedule::step::Gate;
 use crate::watch::connection::Connection;
@@ -343,10 +343,21 @@ impl Desk {
     async fn steer(
         &self,
         name: &WatchName,
-        ask: impl FnOnce(oneshot::Sender<bool>) -> Ask,
+        ask: impl FnOnce(oneshot::Sender<Option<ask::Steered>>) -> Ask,
     ) -> Result<Steered, Problem> {
-        let is_there = self.ask(&self.scheduler, ask).await?;
-        if is_there { Ok(Steered { watch: name.to_string() }) } else { Err(Problem::no_watch(name.as_str())) }
+        let steered = self.ask(&self.scheduler, ask).await?;
+        let ask::Steered { before, now } = steered.ok_or_else(|| Problem::no_watch(name.as_str()))?;
+        Ok(Steered {
+            watch: name.to_string(),
+            changed: before != now.gate,
+            before: match before {
+                Gate::Open => Before::Open,
+                Gate::Paused => Before::Paused,
+                Gate::Stopped => Before::Stopped,
+            },
+            running: now.running.iter().map(ToString::to_string).collect(),
+            waiting: now.waiting,
+        })
     }
 
     /// Ends the runs of a watch, or sends them a signal.

@@ -12,7 +12,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::config::spec::{WatchName, WatchSpec};
-use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Tally};
+use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Steered, Tally};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::progress::Progress;
@@ -468,19 +468,25 @@ impl Scheduler {
         }
     }
 
-    fn steer(&mut self, name: &WatchName, by: Uid, input: Input, what: ByHand, now: Instant) -> bool {
-        let Some(entry) = self.watches.get_mut(name).filter(|entry| entry.spec.is_some()) else {
-            return false;
-        };
+    fn steer(
+        &mut self,
+        name: &WatchName,
+        by: Uid,
+        input: Input,
+        what: ByHand,
+        now: Instant,
+    ) -> Option<Steered> {
+        let entry = self.watches.get_mut(name).filter(|entry| entry.spec.is_some())?;
         let before = entry.watch.standing(now).gate;
         let _ = entry.watch.step(now, input);
-        if entry.watch.standing(now).gate != before {
+        let steered = Steered { before, now: entry.watch.standing(now) };
+        if steered.now.gate != before {
             let word = if what == ByHand::Paused { "paused" } else { "resumed" };
             info!(watch = %name, uid = %by, "{word} by hand");
             self.tell_by_hand(name, by, what);
         }
         self.follow_up(name, now);
-        true
+        Some(steered)
     }
 
     /// After each step of a watch: it is put in the line, or woken later, or forgotten, as it came to be.

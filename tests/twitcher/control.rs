@@ -180,7 +180,7 @@ fn a_paused_watch_is_fired_when_it_is_resumed_and_nobody_waits_for_that() {
         WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"").key("run_on_load", false);
     let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
     wait_for_state(&daemon, "a", "watching");
-    told(&daemon, &["pause", "a"]);
+    assert_eq!(told(&daemon, &["pause", "a"]), "a: paused\n");
     client.set("/a", "2");
     client.set("/a", "3");
     let waiting = ask(&daemon, &["fire", "--wait", "a"]);
@@ -189,8 +189,11 @@ fn a_paused_watch_is_fired_when_it_is_resumed_and_nobody_waits_for_that() {
     assert!(journal.lines().is_empty());
     let waits = "paused by hand; 'twitcher resume' goes on; 1 update waits";
     assert_eq!(status_of(&daemon, "a")["reason"], waits);
-    told(&daemon, &["resume", "a"]);
+    assert_eq!(told(&daemon, &["pause", "a"]), "a: was paused already; 1 update waits\n");
+    assert_eq!(told(&daemon, &["resume", "a"]), "a: resumed; 1 update waits\n");
     journal.expect(&["3"]);
+    wait_for_state(&daemon, "a", "watching");
+    assert_eq!(told(&daemon, &["resume", "a"]), "a: was not paused\n");
     let (code, why) = refused(&daemon, &["pause", "no-such"]);
     assert_eq!((code, &*why), (Some(1), "twitcher: there is no watch named 'no-such'\n"));
 }
