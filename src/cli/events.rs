@@ -17,16 +17,18 @@ use crate::record::events::Event;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  twitcher events                 what happened last
-  twitcher events -f              what happens
-  twitcher events -f -n 20 web    what happens to one watch, after the last that did
-  twitcher events -f --json | jq 'select(.event == \"run-ended\")'
+  twitcher events                what happened last
+  twitcher events -f             what happens
+  twitcher events -f -n 20 web   what happens to one watch
+  twitcher events -f --json |
+      jq 'select(.event == \"run-ended\")'
 
 With names, what is about no watch is left out, such as a lost connection.
 
-With --json a line is an object: its id, which --after takes, the time, and in
-'event' what happened; etc/openapi.json describes it as Event. It is what the
-control socket has at /v1/events.")]
+With --json a line is an object: its id, which --after takes, the time, and in 'event' what happened, as \
+etc/openapi.json describes it; the control socket has it at /v1/events.
+
+Exit status: 0 done; 1 there is no such watch; 5 the daemon does not answer; 6 no daemon, or no longer.")]
 pub struct EventsArgs {
     /// Only what is about these
     #[arg(value_name = "WATCH", value_parser = watch_name)]

@@ -20,19 +20,20 @@ use crate::control::client::{Client, ClientError};
 
 const EXAMPLES: &str = "\
 Examples:
-  twitcher status                  everything
-  twitcher status git-head         one watch, and whether it is failing: exit status 1
-  twitcher status --json | jq -r '.watches[] | select(.state == \"stopped\") | .name'
-  twitcher status --watch          again and again, in place
+  twitcher status             everything
+  twitcher status git-head    one watch; 1 if it is failing
+  twitcher status --watch     again and again, in place
+  twitcher status --json |
+      jq -r '.watches[] | select(.state == \"stopped\").name'
 
-A terminal is drawn on in its own width, with what fails first; a pipe gets a line for each watch. Ctrl-C ends --watch
-by SIGINT.
+A terminal is drawn on in its own width, with what fails first; a pipe gets a line for each watch. Ctrl-C ends \
+--watch by SIGINT.
 
-Failing: its last run failed, a failure has stopped it, or its znode cannot be read. That there is no connection, or no
-znode yet, is no failure of a watch.
+Failing: its last run failed, a failure has stopped it, or its znode cannot be read. That there is no connection, or \
+no znode yet, is no failure of a watch.
 
-Exit status: 0 well; 1 a watch that was named is failing, or there is none of that name; 5 the daemon does not
-answer; 6 no daemon.";
+Exit status: 0 well, and where no watch is named whenever the daemon answers; 1 a watch that was named is failing, \
+or there is none of that name; 5 the daemon does not answer; 6 no daemon.";
 
 /// How often `--watch` draws.
 const AGAIN: Duration = Duration::from_secs(1);

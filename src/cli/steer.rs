@@ -15,7 +15,7 @@ Examples:
   twitcher pause git-head
   twitcher pause git-head && twitcher kill git-head
 
-Says of each watch what it does now. Who is paused already stays so.
+Says of each watch whether that changed anything, and what goes on all the same.
 
 Exit status: 0 done, or it was so already; 1 there is no watch of a name, and the others are paused all the same; 5 \
 the daemon does not answer; 6 no daemon.";
@@ -25,7 +25,7 @@ pub const RESUME: &str = "\
 Examples:
   twitcher resume git-head
 
-Says of each watch what it does now.
+Says of each watch whether that changed anything.
 
 Exit status: 0 done, or it was so already; 1 there is no watch of a name, and the others are resumed all the same; 5 \
 the daemon does not answer; 6 no daemon.";
