@@ -17,6 +17,7 @@ use super::terminal::{Colour, Terminal};
 use crate::config::spec::WatchName;
 use crate::control::api::{ConnectionState, Problem, State, Status, Watch};
 use crate::control::client::{Client, ClientError};
+use crate::record::printable::Printable;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -133,15 +134,17 @@ fn draw(status: &Status, now: Timestamp, terminal: Option<Terminal>) -> String {
     let session = zookeeper.session.as_deref().unwrap_or_default();
     let servers = &zookeeper.servers;
     let away = Colour::Red.paint("NOT CONNECTED", has_colours);
+    let trouble = zookeeper.trouble.as_ref().map(|trouble| format!(": {}", Printable::new(trouble)));
+    let trouble = trouble.unwrap_or_default();
     let _ = match zookeeper.state {
         ConnectionState::Connected => {
             writeln!(text, "ZooKeeper at {servers}: connected {since}, session {session}")
         }
         ConnectionState::Connecting => {
-            writeln!(text, "ZooKeeper at {servers}: {away} yet, first tried {since}")
+            writeln!(text, "ZooKeeper at {servers}: {away} yet, first tried {since}{trouble}")
         }
         ConnectionState::Disconnected => {
-            writeln!(text, "ZooKeeper at {servers}: {away} since {}, {since}", full(zookeeper.since))
+            writeln!(text, "ZooKeeper at {servers}: {away} since {}, {since}{trouble}", full(zookeeper.since))
         }
     };
     let running: usize = watches.iter().map(|watch| watch.running.len()).sum();

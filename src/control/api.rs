@@ -40,6 +40,8 @@ pub struct ZooKeeper {
     pub since: Timestamp,
     /// The id of the session, in hexadecimal as the server's log has it.
     pub session: Option<String>,
+    /// What keeps a session from being made, as it was found last.
+    pub trouble: Option<String>,
 }
 
 /// Whether there is a connection with ZooKeeper.

@@ -114,7 +114,8 @@ impl Desk {
             }
             Connection::Disconnected { since } => (ConnectionState::Disconnected, since, None),
         };
-        ZooKeeper { servers: self.about.servers.clone(), state, since, session }
+        let trouble = self.readings.trouble.borrow().clone();
+        ZooKeeper { servers: self.about.servers.clone(), state, since, session, trouble }
     }
 
     /// Every watch, by name.

@@ -209,6 +209,7 @@ fn what_is_said_while_zookeeper_is_away() {
     wait_for_state(&daemon, "a", "watching");
     proxy.cut();
     wait_for_state(&daemon, "a", "disconnected");
+    wait_for_trouble(&daemon);
     let mut session = Session::with(&daemon);
     for line in [
         "status",
@@ -226,6 +227,31 @@ fn what_is_said_while_zookeeper_is_away() {
         session.types(line);
     }
     session.is("away");
+}
+
+/// Waits until it is known what keeps a session from being made.
+fn wait_for_trouble(daemon: &Daemon) {
+    eventually(DEADLINE, "what keeps a session from being made", || {
+        let status = told(daemon, &["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        if status["zookeeper"]["trouble"].is_string() { Ok(()) } else { Err(status) }
+    });
+}
+
+#[test]
+fn what_is_said_while_zookeeper_refuses_the_credentials() {
+    let folder = Folder::new();
+    let credentials = folder.join("credentials");
+    // A scheme that the server does not know.
+    fs::write(&credentials, "unheard-of user:secret\n").expect("credentials");
+    fs::set_permissions(&credentials, Permissions::from_mode(0o600)).expect("credentials");
+    let settings = format!("{HOST}[zookeeper]\ncredentials_file = {credentials:?}\n");
+    let watch = WatchFile::watch("/a", "true").key("name", "\"a\"");
+    let builder = Daemon::builder(&folder, &shared_chroot("session-refused")).settings(&settings);
+    let daemon = builder.watch("a.toml", watch).start();
+    wait_for_state(&daemon, "a", "disconnected");
+    wait_for_trouble(&daemon);
+    Session::with(&daemon).types("status").types("status a").is("refused");
 }
 
 #[test]
