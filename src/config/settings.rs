@@ -23,6 +23,9 @@ use super::watch_table::Defaults;
 /// Where the settings are if nothing else is said.
 pub const DEFAULT_FILE: &str = "/etc/twitcher/twitcher.toml";
 
+/// Where the sockets are if nothing else is said.
+pub const RUN_DIR: &str = "/run/twitcher";
+
 /// What the daemon goes by, every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -173,7 +176,7 @@ impl Settings {
         let daemon = Daemon {
             config_dir: absolute(overrides.config_dir, "--config-path", file.config_dir, "/etc/twitcher.d"),
             state_dir: absolute(overrides.state_dir, "--state-dir", file.state_dir, "/var/lib/twitcher"),
-            run_dir: absolute(overrides.run_dir, "--run-dir", file.run_dir, "/run/twitcher"),
+            run_dir: absolute(overrides.run_dir, "--run-dir", file.run_dir, RUN_DIR),
             hostname: overrides.hostname.or(file.hostname).unwrap_or_else(machine_name),
             max_running: file.max_running.unwrap_or(64),
             stop_children: file.stop_children.unwrap_or(false),

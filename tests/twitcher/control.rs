@@ -406,6 +406,25 @@ fn the_socket_is_the_daemons_own_and_a_stale_one_is_replaced() {
 }
 
 #[test]
+fn a_daemon_is_found_by_the_run_folder_in_its_settings() {
+    let folder = Folder::new();
+    let daemon = Daemon::builder(&folder, &shared_chroot("control-settings")).start();
+    daemon.wait_for_log("ready: ");
+    let settings = folder.join("others.toml");
+    fs::write(&settings, format!("[daemon]\nrun_dir = {:?}\n", daemon.run_dir())).expect("settings");
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).expect("settings");
+    let by_flag = twitcher().args(["status", "--config"]).arg(&settings).output().expect("twitcher");
+    let by_variable = twitcher().arg("status").env("TWITCHER_CONFIG", &settings).output().expect("twitcher");
+    for output in [by_flag, by_variable] {
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // One that is named is asked, whatever the settings are.
+    let output =
+        twitcher().args(["status", "--config", "/no/such/file", "--run-dir"]).arg(daemon.run_dir()).output();
+    assert_eq!(output.expect("twitcher").status.code(), Some(0));
+}
+
+#[test]
 fn a_daemon_that_does_not_answer_is_given_up() {
     let folder = Folder::new();
     let zookeeper = shared_chroot("control-silent");
