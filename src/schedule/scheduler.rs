@@ -250,7 +250,8 @@ impl Scheduler {
         entry.tell_waiting(end, matches!(decision, Decision::Retry { .. }));
         match decision {
             Decision::Retry { after, attempt } => {
-                info!(watch = %end.watch, ?after, attempt, "the same update will be tried again");
+                let after_seconds = after.as_secs_f64();
+                info!(watch = %end.watch, after_seconds, attempt, "the same update will be tried again");
                 self.tell(News::Retry { watch: end.watch.clone(), after, attempt });
             }
             Decision::Stopped => {
