@@ -244,10 +244,18 @@ impl Desk {
     pub async fn follow(&self, after: Option<u64>, watches: &[WatchName]) -> Result<Following, Problem> {
         let mut following = self.records.follow(after.map(EventId::from_u64)).await.ok_or_else(stopping)?;
         following.past.retain(|event| event.what.is_of_interest(watches));
-        for name in watches {
-            if !following.past.iter().any(|event| event.what.watch() == Some(name)) {
-                self.watch(name).await?;
-            }
+        let told: HashSet<&WatchName> =
+            following.past.iter().filter_map(|event| event.what.watch()).collect();
+        let others: HashSet<&WatchName> = watches.iter().filter(|name| !told.contains(name)).collect();
+        if others.len() > 1 {
+            // As one question, however many they are.
+            let scenes = self.scenes().await?;
+            let known: HashSet<&str> = scenes.iter().map(|scene| scene.watch.name.as_str()).collect();
+            let unknown = others.into_iter().find(|name| !known.contains(name.as_str()));
+            return unknown.map_or(Ok(following), |name| Err(Problem::no_watch(name.as_str())));
+        }
+        for name in others {
+            self.watch(name).await?;
         }
         Ok(following)
     }

@@ -335,8 +335,20 @@ fn events_of_some_watches_are_told_without_those_of_others() {
     let last = told(&daemon, &["events", "a", "-n", "1"]);
     assert_eq!(Some(last.trim_end()), all.lines().next_back());
     assert_eq!(told(&daemon, &["events", "-n", "0"]), "");
-    let (code, why) = refused(&daemon, &["events", "-f", "a", "no-such"]);
-    assert_eq!((code, &*why), (Some(1), "twitcher: there is no watch named 'no-such'\n"));
+    for names in [&["a", "no-such"][..], &["no-such", "no-such"], &["no-such", "unheard-of", "a"]] {
+        let (code, why) = refused(&daemon, &[&["events", "-f"], names].concat());
+        assert!(code == Some(1) && why.starts_with("twitcher: there is no watch named '"), "{why}");
+    }
+    daemon
+        .write_watch("off.toml", WatchFile::watch("/a", "true").key("name", "\"off\"").key("enabled", false));
+    eventually(DEADLINE, "another watch among the events", || {
+        let output = ask(&daemon, &["events", "off"]);
+        String::from_utf8_lossy(&output.stdout).ends_with(" off: added, and not enabled\n")
+    });
+    // Of two of which nothing has happened since, it is known that they are there.
+    let last: Value =
+        serde_json::from_str(told(&daemon, &["events", "-n", "1", "--json"]).trim()).expect("an event");
+    assert_eq!(told(&daemon, &["events", "a", "off", "--after", &last["id"].to_string()]), "");
 
     let mut command = twitcher();
     command.args(["events", "-f", "-n", "1", "--json", "b", "--run-dir"]).arg(daemon.run_dir());
