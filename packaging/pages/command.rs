@@ -6,7 +6,7 @@ use clap::Command;
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
-use crate::markdown;
+use crate::{NO_DATE, markdown};
 
 /// What a page has at its end, whatever it is about.
 pub const OTHERS: &str = "twitcher(1), twitcher.d(5), twitcher.toml(5)";
@@ -44,7 +44,7 @@ pub fn program(command: &Command, exit_codes: &str) -> io::Result<(String, Strin
 
 fn render(command: &Command, more: &Roff, after: &Roff) -> io::Result<(String, String)> {
     let release = concat!("twitcher ", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone().after_help("")).source(release);
+    let man = Man::new(command.clone().after_help("")).date(NO_DATE).source(release);
     let name = man.get_filename();
     let mut page = Vec::new();
     man.render_title(&mut page)?;
