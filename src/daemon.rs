@@ -179,7 +179,8 @@ pub async fn run(
     let (news_in, news) = mpsc::channel(NEWS_AHEAD);
     let scheduler = Scheduler::new(daemon.hostname.clone(), daemon.max_running, heritage, news_in);
     parts.add_passing(tell_news(news, teller.clone()));
-    parts.add_passing(tell_connection(readings.connection.clone(), teller, stop.clone()));
+    let servers = settings.zookeeper.servers.clone();
+    parts.add_passing(tell_connection(readings.connection.clone(), servers, teller, stop.clone()));
     parts.add("scheduler", scheduler.run(notices, ended, scheduler_asks, orders_in));
     let waits = minders.waits();
     let outlets = Outlets { ended: ended_in, happenings: happenings_in };

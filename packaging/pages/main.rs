@@ -64,13 +64,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
-    for command in std::iter::once(&program).chain(program.get_subcommands().filter(|one| !one.is_hide_set()))
-    {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(source.join("README.md"))?;
+    let exit_codes = markdown::section(&readme, "### Exit codes").ok_or("the README has no exit codes")?;
+    let (name, text) = command::program(&program, exit_codes)?;
+    fs::write(man.join(name), text)?;
+    for command in program.get_subcommands().filter(|one| !one.is_hide_set()) {
         let (name, text) = command::page(command)?;
         fs::write(man.join(name), text)?;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(source.join("README.md"))?;
     for page in PAGES {
         fs::write(man.join(format!("{}.{}", page.name, page.section)), render(&page, source, &readme)?)?;
     }
@@ -110,8 +112,8 @@ fn render(page: &Page, source: &Path, readme: &str) -> Result<String, Box<dyn Er
     text.control("TH", [page.name, page.section, NO_DATE, &release]);
     text.control("SH", ["NAME"]).text([roman(format!("{} - {}", page.name, page.about))]);
     for part in page.parts {
-        let of_readme =
-            markdown::section(readme, part).ok_or_else(|| format!("the README has no part '{part}'"))?;
+        let of_readme = markdown::section(readme, &format!("## {part}"))
+            .ok_or_else(|| format!("the README has no part '{part}'"))?;
         text.control("SH", [part.to_uppercase().as_str()]);
         markdown::write(of_readme, &mut text);
     }
@@ -119,7 +121,8 @@ fn render(page: &Page, source: &Path, readme: &str) -> Result<String, Box<dyn Er
         text.control("SH", ["THE FILE"]);
         markdown::write(&format!("```\n{}```\n", fs::read_to_string(source.join(file))?), &mut text);
     }
-    let others = "twitcher(1), twitcher-run(1), twitcher-check(1), twitcher.d(5), twitcher.toml(5)";
-    text.control("SH", ["SEE ALSO"]).text([roman(others)]);
+    let others = command::OTHERS.split(", ").filter(|other| !other.starts_with(&format!("{}(", page.name)));
+    let others: Vec<&str> = others.chain(["twitcher-run(1)", "twitcher-check(1)"]).collect();
+    text.control("SH", ["SEE ALSO"]).text([roman(others.join(", "))]);
     Ok(text.render())
 }

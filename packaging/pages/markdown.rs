@@ -3,11 +3,13 @@
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use roff::{Inline, Roff, bold, italic, roman};
 
-/// What follows a heading of the second level, up to the next.
+/// What follows a heading, such as `## Security`, up to the next of its level or of one above.
 pub fn section<'a>(document: &'a str, heading: &str) -> Option<&'a str> {
-    let title = format!("\n## {heading}\n");
+    let title = format!("\n{heading}\n");
     let text = &document[document.find(&title)? + title.len()..];
-    Some(&text[..text.find("\n## ").map_or(text.len(), |end| end + 1)])
+    let level = heading.find(' ')?;
+    let headings = (2..=level).filter_map(|level| text.find(&format!("\n{} ", "#".repeat(level))));
+    Some(&text[..headings.min().map_or(text.len(), |end| end + 1)])
 }
 
 /// Writes a text to the end of a page.

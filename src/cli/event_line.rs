@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::people::place;
-use crate::record::events::{Event, What};
+use crate::record::events::{Event, Session, What};
 use crate::record::printable::Printable;
 use crate::record::run_record::RunRecord;
 
@@ -57,14 +57,25 @@ fn words(what: &What) -> String {
         }
         // Taken apart by `lines`.
         What::Output { run, watch, .. } => format!("{watch}[{run}]| "),
-        What::Connected { session } => format!("connected to ZooKeeper, session {session}"),
-        What::Disconnected => "lost the connection to ZooKeeper".to_owned(),
-        What::UpdateAccepted { watch, update, mzxid, instead_of_mzxid } => {
-            let instead = instead_of_mzxid.map(|older| format!(" instead_of={older:#x}")).unwrap_or_default();
-            format!("{watch}: update is to be run event={update} zxid={mzxid:#x}{instead}")
+        What::Connected { servers, session, session_is } => match session_is {
+            Session::First => format!("connected to ZooKeeper at '{servers}', session {session}"),
+            Session::Same => format!("connected to ZooKeeper again, session {session} lived on"),
+            Session::New => format!("connected to ZooKeeper again, with a new session, {session}"),
+        },
+        What::Disconnected { servers } => {
+            format!("lost the connection to ZooKeeper at '{servers}'; trying to get it back")
         }
+        What::UpdateAccepted { watch, update, mzxid, instead_of_mzxid } => match instead_of_mzxid {
+            Some(older) => {
+                let zxid = zxid(*mzxid);
+                format!(
+                    "{watch}: update takes the place of one that waits event={update}{zxid} older={older:#x}"
+                )
+            }
+            None => format!("{watch}: update event={update}{}", zxid(*mzxid)),
+        },
         What::UpdateDropped { watch, update, mzxid, why } => {
-            format!("{watch}: update is not run: {why} event={update} zxid={mzxid:#x}")
+            format!("{watch}: update is not run: {why} event={update}{}", zxid(*mzxid))
         }
         What::RetryPlanned { watch, after_seconds, attempt } => {
             let after = Duration::try_from_secs_f64(*after_seconds).unwrap_or_default();
@@ -80,12 +91,14 @@ fn words(what: &What) -> String {
         What::RunSignaled { run, watch, signal, by_uid } => {
             format!("{watch}[{run}]: signal sent by hand uid={by_uid} signal={signal}")
         }
-        What::WatchAdded { watch } => format!("{watch}: added"),
-        What::WatchRedefined { watch } => format!("{watch}: redefined"),
+        What::WatchAdded { watch, znode, enabled: true } => format!("{watch}: added, on znode {znode}"),
+        What::WatchAdded { watch, znode: _, enabled: false } => format!("{watch}: added, and not enabled"),
+        What::WatchRedefined { watch, difference } => format!("{watch}: {difference}"),
         What::WatchRemoved { watch } => format!("{watch}: removed"),
         What::FileProblem { file, line, column, message, help } => {
-            let help = help.as_ref().map(|help| format!("; help: {help}")).unwrap_or_default();
+            let help = help.as_ref().map(|help| format!(" (help: {help})")).unwrap_or_default();
             format!("{}: {message}{help}", place(&file.display().to_string(), *line, *column))
+                .replace('\n', " ")
         }
         What::FileMended { file } => format!("{}: nothing is wrong with it any more", file.display()),
         What::EventsMissing { count } => missing(Some(*count)),
@@ -100,6 +113,11 @@ pub fn missing(count: Option<u64>) -> String {
         Some(count) => format!("{count} events are missing here"),
         None => "some events are missing here: they are no longer kept".to_owned(),
     }
+}
+
+/// That of a znode that is not there is not known.
+fn zxid(mzxid: i64) -> String {
+    if mzxid == 0 { String::new() } else { format!(" zxid={mzxid:#x}") }
 }
 
 fn of(run: &RunRecord) -> String {
@@ -128,8 +146,8 @@ mod tests {
     fn an_event_is_a_line_and_output_one_for_each_that_was_printed() {
         let update = json!({ "event": "update-accepted", "watch": "a", "update": "changed", "mzxid": 17,
             "instead_of_mzxid": 16 });
-        let expected = "2026-05-01T12:00:00.500000Z a: update is to be run event=changed zxid=0x11 \
-            instead_of=0x10\n";
+        let expected = "2026-05-01T12:00:00.500000Z a: update takes the place of one that waits event=changed \
+            zxid=0x11 older=0x10\n";
         assert_eq!(said(update), expected);
         let output = json!({ "event": "output", "run": "660d7be6dd338", "watch": "a",
             "lines": ["one", "\x1b[2Jtwo"], "dropped": { "lines": 3, "bytes": 40 } });
@@ -148,7 +166,7 @@ mod tests {
         assert_eq!(said(signaled), expected);
         let problem = json!({ "event": "file-problem", "file": "/a.toml", "line": 2, "column": 9,
             "message": "no\nsuch", "help": "that" });
-        assert_eq!(said(problem), "2026-05-01T12:00:00.500000Z /a.toml:2:9: no\\nsuch; help: that\n");
+        assert_eq!(said(problem), "2026-05-01T12:00:00.500000Z /a.toml:2:9: no such (help: that)\n");
         assert_eq!(missing(Some(1)), "1 event is missing here");
     }
 }

@@ -5,26 +5,42 @@ use std::io::Write;
 use clap::Args;
 use serde_json::Value;
 
-use super::daemon::{AskError, DaemonArgs};
+use super::daemon::{AskError, DaemonArgs, watch_name};
 use super::event_line::{lines, missing};
+use crate::config::spec::WatchName;
 use crate::record::events::Event;
 
 /// What the daemon sees and decides, as it happens
 ///
-/// Without --follow, the last of it that the daemon remembers. A line for each event, in the words of the log; what
-/// commands print is among it with --follow.
+/// Without --follow, the last thousand of it that the daemon remembers. A line for each event, in the words of the log;
+/// what commands print is among it with --follow.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  twitcher events                                          what happened last
-  twitcher events -f                                       what happens
-  twitcher events -f --json | jq 'select(.event == \"run-ended\")'
+  twitcher events                what happened last
+  twitcher events -f             what happens
+  twitcher events -f -n 20 web   what happens to one watch
+  twitcher events -f --json |
+      jq 'select(.event == \"run-ended\")'
 
-With --json a line is an object: its id, which --after takes, the time, and in 'event' what happened.")]
+With names, what is about no watch is left out, such as a lost connection.
+
+With --json a line is an object: its id, which --after takes, the time, and in 'event' what happened, as \
+etc/openapi.json describes it; the control socket has it at /v1/events.
+
+Exit status: 0 done; 1 there is no such watch; 5 the daemon does not answer; 6 no daemon, or no longer.")]
 pub struct EventsArgs {
+    /// Only what is about these
+    #[arg(value_name = "WATCH", value_parser = watch_name)]
+    pub watches: Vec<WatchName>,
+
     /// Go on with what happens from now on
     #[arg(short, long)]
     pub follow: bool,
+
+    /// At most so many of those that there are; with --follow none without this
+    #[arg(short = 'n', long, value_name = "EVENTS")]
+    pub lines: Option<u64>,
 
     /// Begin after the event of this id
     #[arg(long, value_name = "ID")]
@@ -44,16 +60,16 @@ pub struct EventsArgs {
 /// # Errors
 /// When there is no daemon.
 pub async fn events(args: &EventsArgs, mut out: impl Write) -> Result<u8, AskError> {
-    let path = match (args.after, args.follow) {
-        (None, false) => "/v1/events?past".to_owned(),
-        (None, true) => "/v1/events".to_owned(),
-        (Some(after), false) => format!("/v1/events?after={after}&past"),
-        (Some(after), true) => format!("/v1/events?after={after}"),
-    };
+    let EventsArgs { watches, follow, lines, after, json, daemon } = args;
+    let names = watches.iter().map(|name| format!("watch={name}"));
+    let numbers = [("after", after), ("last", lines)].into_iter();
+    let numbers = numbers.filter_map(|(name, number)| Some(format!("{name}={}", (*number)?)));
+    let past = (!follow).then(|| "past".to_owned());
+    let path = format!("/v1/events?{}", names.chain(numbers).chain(past).collect::<Vec<_>>().join("&"));
     let mut failed = None;
-    let client = args.daemon.client();
+    let client = daemon.client();
     let followed = client.follow(&path, |name, data| {
-        let text = if args.json { as_json(name, data) } else { as_words(name, data) };
+        let text = if *json { as_json(name, data) } else { as_words(name, data) };
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         let goes_on = written.is_ok();
         failed = written.err();

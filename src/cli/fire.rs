@@ -10,14 +10,14 @@ use crate::control::api::Fired;
 
 const EXAMPLES: &str = "\
 Examples:
-  twitcher fire git-head                  run it, by the rules of its run_mode
-  twitcher fire --wait deploy || exit     the exit status of the run is that of this command
+  twitcher fire git-head            run it, by its run_mode
+  twitcher fire --wait git-head     and end as the run does
 
 Ctrl-C while it waits leaves the run alone.
 
-Exit status: 0 done, or with --wait that of the run: 128 and the signal's number where a signal ended it, 124
-where its time was over, 125 where it could not be started; 1 there will be no run, or not before the watch is
-resumed; 6 no daemon, or no longer.";
+Exit status: 0 done, or with --wait that of the run: 128 and the signal's number where a signal ended it, 124 where \
+its time was over, 125 where it could not be started; 1 there will be no run, or not before the watch is resumed; 5 \
+the daemon does not answer; 6 no daemon, or no longer.";
 
 /// Run watches now, as an update would
 #[derive(Debug, Clone, Args)]

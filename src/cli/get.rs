@@ -15,7 +15,7 @@ Examples:
   twitcher get /app/config > config.json
   twitcher get --zkservers zk1,zk2,zk3/prod /git/head
 
-Exit status: 0 done; 1 there is no such znode; 4 ZooKeeper could not be reached or refused.";
+Exit status: 0 done; 1 there is no such znode; 3 the settings are wrong; 4 ZooKeeper could not be reached or refused.";
 
 /// Print the contents of a znode
 ///

@@ -21,6 +21,17 @@ use crate::schedule::order::RunId;
 /// The last hundred are kept, also over a restart of the daemon. Times are in UTC, as in the log. The zxids of what
 /// they were given, and what they used, are in --json.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  twitcher history git-head
+  twitcher history git-head | grep -v 'exited(0)'
+  twitcher history git-head --json |
+      jq -r 'select(.end.outcome.kind == \"timed-out\").run'
+
+With --json a line is an object: a run as the control socket has it among those of GET /v1/watches/NAME/runs, which \
+etc/openapi.json describes as RunRecord.
+
+Exit status: 0 done; 1 there is no such watch; 5 the daemon does not answer; 6 no daemon.")]
 pub struct HistoryArgs {
     /// Which
     #[arg(value_name = "WATCH", value_parser = watch_name)]
@@ -30,7 +41,7 @@ pub struct HistoryArgs {
     #[arg(short = 'n', long, value_name = "RUNS", default_value = "100")]
     pub lines: usize,
 
-    /// For programs
+    /// For programs: a line of JSON for each
     #[arg(long)]
     pub json: bool,
 
@@ -48,8 +59,10 @@ pub async fn history(args: &HistoryArgs, mut out: impl Write) -> Result<u8, AskE
     let has_run = !runs.runs.is_empty();
     runs.runs.truncate(args.lines);
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &runs)?;
-        writeln!(out)?;
+        for run in &runs.runs {
+            serde_json::to_writer(&mut out, run)?;
+            writeln!(out)?;
+        }
         return Ok(0);
     }
     if !has_run {
@@ -88,9 +101,14 @@ pub async fn history(args: &HistoryArgs, mut out: impl Write) -> Result<u8, AskE
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  twitcher log git-head                 the last run
-  twitcher log git-head --run 660d7be6dd338   one that 'twitcher history' has shown
-  twitcher log git-head -f              and what it and those after it print")]
+  twitcher log git-head       the last run
+  twitcher log git-head -f    and what those after it print
+  twitcher log git-head --run 660d7be6dd338
+
+The ids of runs are in 'twitcher history'.
+
+Exit status: 0 done; 1 there is no such watch or run, or it has not run yet; 5 the daemon does not answer; 6 no \
+daemon, or no longer.")]
 pub struct LogArgs {
     /// Which
     #[arg(value_name = "WATCH", value_parser = watch_name)]

@@ -28,12 +28,12 @@ const EXIT_LOST: u8 = 1;
 #[command(after_help = "\
 Examples:
   twitcher import /etc/twitcher/git.twc
-  twitcher import /etc/twitcher/*.twc > /etc/twitcher.d/imported.toml && twitcher check
+  twitcher import old/*.twc > /etc/twitcher.d/old.toml
 
-What is printed passes 'twitcher check'. Still, read it before it is used: a file for Python 2 has to be one
-for Python 3 first, and what a file decides by the host that it is read on is decided here and now.
+What is printed passes 'twitcher check'. Still, read it before it is used: a file for Python 2 has to be one for \
+Python 3 first, and what a file decides by the host that it is read on is decided here and now.
 
-Exit status: 0 done; 1 a watch could not be carried over, or there is no python3; 3 a file could not be read or
+Exit status: 0 done; 1 a watch could not be carried over, or there is no python3; 3 a file could not be read or \
 executed, and of its watches nothing is printed.")]
 pub struct Args {
     /// The files to import

@@ -12,9 +12,11 @@ use crate::watch::ensemble::Ensemble;
 const EXAMPLES: &str = "\
 Examples:
   twitcher ls /
-  for name in $(twitcher ls /backends); do twitcher get \"/backends/$name\"; done
+  for name in $(twitcher ls /web); do
+      twitcher get \"/web/$name\"
+  done
 
-Exit status: 0 done; 1 there is no such znode; 4 ZooKeeper could not be reached or refused.";
+Exit status: 0 done; 1 there is no such znode; 3 the settings are wrong; 4 ZooKeeper could not be reached or refused.";
 
 /// Print the names of a znode's children, sorted, a line each
 #[derive(Debug, Clone, Args)]

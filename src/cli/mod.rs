@@ -52,8 +52,10 @@ pub enum Command {
     ///
     /// What goes on is not ended. An update that comes meanwhile is run when the watch is resumed. A pause ends with the
     /// daemon.
+    #[command(after_help = steer::PAUSE)]
     Pause(steer::SteerArgs),
     /// Let watches run again that were paused, or that a failure has stopped
+    #[command(after_help = steer::RESUME)]
     Resume(steer::SteerArgs),
     Kill(steer::KillArgs),
     Reload(reload::ReloadArgs),

@@ -1,9 +1,12 @@
 //! Times, and what is known of runs and of files, as people say it. Pure.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::terminal::Colour;
-use crate::control::api::FileProblem;
+use crate::config::duration;
+use crate::control::api::{FileProblem, Watch};
 use crate::record::printable::Printable;
 use crate::record::run_record::RunRecord;
 
@@ -31,7 +34,7 @@ pub fn span(time: SignedDuration) -> String {
     }
 }
 
-/// How long something took: `12ms`, `1.2s`, `3m 20s`.
+/// How long something took, or has gone on: `12ms`, `1.2s`, `3m 20s`, `5h 2m`, `12d 5h`.
 #[must_use]
 pub fn took(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
@@ -39,8 +42,25 @@ pub fn took(seconds: f64) -> String {
         0 => format!("{:.0}ms", seconds * 1e3),
         1..60 => format!("{seconds:.1}s"),
         60..3600 => format!("{}m {}s", whole / 60, whole % 60),
-        _ => format!("{}h {}m", whole / 3600, whole % 3600 / 60),
+        3600..86_400 => format!("{}h {}m", whole / 3600, whole % 3600 / 60),
+        _ => format!("{}d {}h", whole / 86_400, whole % 86_400 / 3600),
     }
+}
+
+/// What goes on of a watch, for how long, and how long it may; `None`: nothing does.
+#[must_use]
+pub fn going_on(watch: &Watch, now: Timestamp) -> Option<String> {
+    let since = watch.running_since?;
+    let runs = match &watch.running[..] {
+        [] => return None,
+        [run] => format!("run {run}"),
+        [first, ..] => format!("{} runs, the first {first}", watch.running.len()),
+    };
+    // Of two clocks that do not agree.
+    let goes_on = now.duration_since(since).as_secs_f64().max(0.0);
+    let limit = watch.timeout_seconds.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
+    let limit = limit.map(|limit| format!(" (timeout {})", duration::to_text(limit))).unwrap_or_default();
+    Some(format!("{runs} for {}{limit}", took(goes_on)))
 }
 
 /// A time in full, to the second, as the log has it: `2026-05-01T12:00:00Z`.
@@ -109,7 +129,25 @@ mod tests {
 
     #[test]
     fn what_took_little_is_said_more_exactly() {
-        assert_eq!([0.0123, 1.26, 200.0, 7260.0].map(took), ["12ms", "1.3s", "3m 20s", "2h 1m"]);
+        assert_eq!(
+            [0.0123, 1.26, 200.0, 7260.0, 93_600.0].map(took),
+            ["12ms", "1.3s", "3m 20s", "2h 1m", "1d 2h"]
+        );
+    }
+
+    #[test]
+    fn what_goes_on_is_said_with_how_long_it_has_and_how_long_it_may() {
+        let said = |running: &[&str], timeout: Option<f64>, now: &str| {
+            let watch = serde_json::json!({ "name": "a", "description": "a", "znode": "/a", "watch_type": "data",
+                "run_mode": "PARALLEL", "state": "running", "reason": null, "until": null, "running": running,
+                "running_since": "2026-05-01T12:00:00Z", "timeout_seconds": timeout, "waiting": 0, "last": null });
+            going_on(&serde_json::from_value(watch).unwrap(), now.parse().unwrap())
+        };
+        let one = said(&["660d7be6dd338"], Some(5400.0), "2026-05-01T12:03:12Z").unwrap();
+        assert_eq!(one, "run 660d7be6dd338 for 3m 12s (timeout 1h 30m)");
+        let two = said(&["660d7be6dd338", "660d7be6dd339"], None, "2026-05-01T11:59:00Z").unwrap();
+        assert_eq!(two, "2 runs, the first 660d7be6dd338 for 0ms");
+        assert_eq!(said(&[], None, "2026-05-01T12:00:00Z"), None);
     }
 
     #[test]

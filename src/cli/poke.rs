@@ -15,17 +15,17 @@ use crate::watch::failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  twitcher poke /git/head                       the time and this host's name
-  twitcher poke --create /git/head              the same, and make it if it is missing
+  twitcher poke /git/head             the time and the host
+  twitcher poke --create /git/head    and make it if missing
   twitcher poke /git/head --data \"$(git rev-parse HEAD)\"
   twitcher poke /app/config --file config.json
   generate | twitcher poke /app/config -
 
-Writing what is there already counts as an update as well. Says nothing when all is well, since a hook's
-output goes to whoever pushes.
+Writing what is there already counts as an update as well. Says nothing when all is well, since a hook's output goes \
+to whoever pushes.
 
-Exit status: 0 done; 1 there is no such znode, or what was to be written could not be read or is too long;
-4 ZooKeeper could not be reached or refused.";
+Exit status: 0 done; 1 there is no such znode, or what was to be written could not be read or is too long; 3 the \
+settings are wrong; 4 ZooKeeper could not be reached or refused.";
 
 /// Write to a znode, so that everyone who watches it runs
 ///

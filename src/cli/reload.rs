@@ -14,7 +14,8 @@ use crate::record::printable::Printable;
 ///
 /// The daemon does so by itself as files change; this is for those who want to know what came of it.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Exit status: 0 all files are well; 3 something is wrong with one; 6 no daemon.")]
+#[command(after_help = "\
+Exit status: 0 all files are well; 3 something is wrong with one; 5 the daemon does not answer; 6 no daemon.")]
 pub struct ReloadArgs {
     /// For programs
     #[arg(long)]

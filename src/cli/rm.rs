@@ -10,9 +10,11 @@ use crate::watch::ensemble::Ensemble;
 const EXAMPLES: &str = "\
 Examples:
   twitcher rm /app/flags
-  for name in $(twitcher ls /queue); do twitcher rm \"/queue/$name\"; done; twitcher rm /queue
+  for name in $(twitcher ls /queue); do
+      twitcher rm \"/queue/$name\"
+  done
 
-Exit status: 0 done; 1 there is no such znode, or it has children; 4 ZooKeeper could not be reached or refused.";
+Exit status: 0 done; 1 there is no such znode, or it has children; 3 the settings are wrong; 4 ZooKeeper could not be reached or refused.";
 
 /// Delete a znode that has no children
 ///

@@ -23,7 +23,8 @@ use crate::run::identity;
 #[command(after_help = "\
 Examples:
   twitcher run
-  twitcher run --zkservers zk1:2181,zk2:2181,zk3:2181/prod --config-path ./watches --log-to-stderr -v
+  twitcher run --zkservers zk1:2181,zk2:2181,zk3:2181/prod
+  twitcher run --config-path ./watches --log-to-stderr -v
 
 Exit status: 0 stopped as asked; 1 could not start; 3 the settings are wrong.")]
 pub struct RunArgs {

@@ -15,8 +15,8 @@ Examples:
   twitcher set --create /app/config --file config.json
   generate | twitcher set /app/config -
 
-Exit status: 0 done; 1 there is no such znode, or what was to be written could not be read or is too long;
-4 ZooKeeper could not be reached or refused.";
+Exit status: 0 done; 1 there is no such znode, or what was to be written could not be read or is too long; 3 the \
+settings are wrong; 4 ZooKeeper could not be reached or refused.";
 
 /// Write a text, a file or standard input to a znode
 #[derive(Debug, Clone, Args)]

@@ -11,28 +11,30 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::daemon::{AskError, DaemonArgs, watch_name};
-use super::people::{ago, ahead, colour_of_outcome, count, full, outcome, took, wrong};
+use super::people::{ago, ahead, colour_of_outcome, count, full, going_on, outcome, took, wrong};
 use super::table::{paint, table};
 use super::terminal::{Colour, Terminal};
 use crate::config::spec::WatchName;
 use crate::control::api::{ConnectionState, Problem, State, Status, Watch};
 use crate::control::client::{Client, ClientError};
+use crate::record::printable::Printable;
 
 const EXAMPLES: &str = "\
 Examples:
-  twitcher status                  everything
-  twitcher status git-head         one watch, and whether it is failing: exit status 1
-  twitcher status --json | jq -r '.watches[] | select(.state == \"stopped\") | .name'
-  twitcher status --watch          again and again, in place
+  twitcher status             everything
+  twitcher status git-head    one watch; 1 if it is failing
+  twitcher status --watch     again and again, in place
+  twitcher status --json |
+      jq -r '.watches[] | select(.state == \"stopped\").name'
 
-A terminal is drawn on in its own width, with what fails first; a pipe gets a line for each watch. Ctrl-C ends --watch
-by SIGINT.
+A terminal is drawn on in its own width, with what fails first; a pipe gets a line for each watch. Ctrl-C ends \
+--watch by SIGINT.
 
-Failing: its last run failed, a failure has stopped it, or its znode cannot be read. That there is no connection, or no
-znode yet, is no failure of a watch.
+Failing: its last run failed, a failure has stopped it, or its znode cannot be read. That there is no connection, or \
+no znode yet, is no failure of a watch.
 
-Exit status: 0 well; 1 a watch that was named is failing, or there is none of that name; 5 the daemon does not
-answer; 6 no daemon.";
+Exit status: 0 well, and where no watch is named whenever the daemon answers; 1 a watch that was named is failing, \
+or there is none of that name; 5 the daemon does not answer; 6 no daemon.";
 
 /// How often `--watch` draws.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -132,15 +134,17 @@ fn draw(status: &Status, now: Timestamp, terminal: Option<Terminal>) -> String {
     let session = zookeeper.session.as_deref().unwrap_or_default();
     let servers = &zookeeper.servers;
     let away = Colour::Red.paint("NOT CONNECTED", has_colours);
+    let trouble = zookeeper.trouble.as_ref().map(|trouble| format!(": {}", Printable::new(trouble)));
+    let trouble = trouble.unwrap_or_default();
     let _ = match zookeeper.state {
         ConnectionState::Connected => {
             writeln!(text, "ZooKeeper at {servers}: connected {since}, session {session}")
         }
         ConnectionState::Connecting => {
-            writeln!(text, "ZooKeeper at {servers}: {away} yet, first tried {since}")
+            writeln!(text, "ZooKeeper at {servers}: {away} yet, first tried {since}{trouble}")
         }
         ConnectionState::Disconnected => {
-            writeln!(text, "ZooKeeper at {servers}: {away} since {}, {since}", full(zookeeper.since))
+            writeln!(text, "ZooKeeper at {servers}: {away} since {}, {since}{trouble}", full(zookeeper.since))
         }
     };
     let running: usize = watches.iter().map(|watch| watch.running.len()).sum();
@@ -181,12 +185,14 @@ fn colour_of_state(word: &str) -> Option<Colour> {
 fn row(watch: &Watch, now: Timestamp) -> Vec<String> {
     let end = watch.last.as_ref().and_then(|last| last.end.as_ref());
     let until = watch.until.map(|until| format!(", {}", ahead(until, now))).unwrap_or_default();
+    let reason = watch.reason.as_ref().map(|reason| format!("{reason}{until}"));
+    let why: Vec<String> = going_on(watch, now).into_iter().chain(reason).collect();
     vec![
         watch.name.clone(),
         watch.state.word().to_owned(),
         watch.last.as_ref().map(outcome).unwrap_or_else(|| "-".to_owned()),
         end.map_or_else(|| "-".to_owned(), |end| ago(end.at, now)),
         end.map_or_else(|| "-".to_owned(), |end| took(end.lasted_seconds)),
-        watch.reason.as_ref().map(|reason| format!("{reason}{until}")).unwrap_or_default(),
+        why.join("; "),
     ]
 }

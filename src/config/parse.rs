@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::keys;
 use super::problem::{Place, Problem, Source};
 use super::reader::Reader;
 use super::spec::{WatchName, WatchSpec};
@@ -49,8 +50,18 @@ pub fn parse(
             }
             ("watch", None, false) => r.wrong_type("watch", value, "a table [[watch]]"),
             (other, _, true) => {
-                let message = format!("unknown table [{other}] in a watch file");
-                r.report_with_help(key.span(), message, "the only one is [[watch]]");
+                r.report_with_help(
+                    key.span(),
+                    format!("unknown table [{other}] in a watch file"),
+                    meant(other),
+                );
+            }
+            (other, Some(tables), _) if tables.iter().any(|table| table.get_ref().is_table()) => {
+                r.report_with_help(
+                    key.span(),
+                    format!("unknown table [[{other}]] in a watch file"),
+                    meant(other),
+                );
             }
             (other, ..) => {
                 let message = format!("the key {other:?} stands outside of a [[watch]] table");
@@ -71,6 +82,14 @@ pub fn parse(
         watches.push(Placed { spec: Arc::new(spec), place });
     }
     r.finish(watches)
+}
+
+/// What to write in the place of a table of this name.
+fn meant(table: &str) -> &'static str {
+    match keys::nearest(table, ["watch"]) {
+        Some(_) => "did you mean [[watch]]?",
+        None => "the only one is [[watch]]",
+    }
 }
 
 /// The name of the first watch of the file at `below`, a path below the config folder: without `.toml`,

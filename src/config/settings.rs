@@ -23,6 +23,9 @@ use super::watch_table::Defaults;
 /// Where the settings are if nothing else is said.
 pub const DEFAULT_FILE: &str = "/etc/twitcher/twitcher.toml";
 
+/// Where the sockets are if nothing else is said.
+pub const RUN_DIR: &str = "/run/twitcher";
+
 /// What the daemon goes by, every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -181,12 +184,7 @@ impl Settings {
                 file.state_dir,
                 "/var/lib/twitcher",
             ),
-            run_dir: absolute(
-                overrides.run_dir,
-                "--run-dir or TWITCHER_RUN_DIR",
-                file.run_dir,
-                "/run/twitcher",
-            ),
+            run_dir: absolute(overrides.run_dir, "--run-dir or TWITCHER_RUN_DIR", file.run_dir, RUN_DIR),
             hostname: file.hostname.unwrap_or_else(machine_name),
             max_running: file.max_running.unwrap_or(64),
             stop_children: file.stop_children.unwrap_or(false),

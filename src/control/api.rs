@@ -40,6 +40,8 @@ pub struct ZooKeeper {
     pub since: Timestamp,
     /// The id of the session, in hexadecimal as the server's log has it.
     pub session: Option<String>,
+    /// What keeps a session from being made, as it was found last.
+    pub trouble: Option<String>,
 }
 
 /// Whether there is a connection with ZooKeeper.
@@ -93,6 +95,10 @@ pub struct Watch {
     pub until: Option<Timestamp>,
     /// The runs that go on, oldest first.
     pub running: Vec<String>,
+    /// Since when the first of them does.
+    pub running_since: Option<Timestamp>,
+    /// The time limit of a run, as the definition has it now; a run that goes on keeps the one that it was begun with.
+    pub timeout_seconds: Option<f64>,
     /// How many updates are to be run.
     pub waiting: usize,
     /// The last run that has ended, where there is one in the history.
@@ -217,6 +223,27 @@ pub struct Killed {
 pub struct Steered {
     /// The watch.
     pub watch: String,
+    /// Whether that changed anything: one that is paused already stays so, and so does one that a failure has stopped.
+    pub changed: bool,
+    /// How it was before.
+    pub before: Before,
+    /// The runs that go on all the same, oldest first.
+    pub running: Vec<String>,
+    /// How many updates are to be run.
+    pub waiting: usize,
+}
+
+/// Whether a watch might start runs, before somebody paused or resumed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// It might.
+    Open,
+    /// Somebody had paused it.
+    Paused,
+    /// A failure had stopped it.
+    Stopped,
 }
 
 /// `POST /v1/reload`: what a look at the config folder came to.

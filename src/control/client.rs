@@ -24,12 +24,14 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// There is no daemon at the socket.
-    #[error("no daemon at {path}: {error}\nhelp: is 'twitcher run' up, and with the same --run-dir?")]
+    #[error("no daemon at {path}: {error}\nhelp: {}", if_up(guessed.as_deref()))]
     NoDaemon {
         /// The socket.
         path: PathBuf,
         /// Why.
         error: io::Error,
+        /// Why the folder is a guess, if it is.
+        guessed: Option<String>,
     },
     /// There is one, for others.
     #[error("the socket {0} is not yours to use\nhelp: ask as root, or as the user that the daemon runs as")]
@@ -51,17 +53,33 @@ pub enum ClientError {
     Refused(Problem),
 }
 
+fn if_up(guessed: Option<&str>) -> String {
+    match guessed {
+        None => "is 'twitcher run' up, and with the same --run-dir?".to_owned(),
+        Some(why) => {
+            format!("its settings were not read ({why}): if their run_dir is another, name it with --run-dir")
+        }
+    }
+}
+
 /// What is at the socket of a run folder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     socket: PathBuf,
+    guessed: Option<String>,
 }
 
 impl Client {
     /// The daemon whose run folder this is.
     #[must_use]
     pub fn new(run_dir: &Path) -> Self {
-        Self { socket: run_dir.join(socket::NAME) }
+        Self { socket: run_dir.join(socket::NAME), guessed: None }
+    }
+
+    /// The same where the run folder is a guess, and why: who finds no daemon there is told so.
+    #[must_use]
+    pub fn guessed(self, why: String) -> Self {
+        Self { guessed: Some(why), ..self }
     }
 
     /// What is at this path.
@@ -147,7 +165,7 @@ impl Client {
     async fn send(&self, method: &str, path: &str) -> Result<Incoming, ClientError> {
         let no_daemon = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => ClientError::NotAllowed(self.socket.clone()),
-            _ => ClientError::NoDaemon { path: self.socket.clone(), error },
+            _ => ClientError::NoDaemon { path: self.socket.clone(), error, guessed: self.guessed.clone() },
         };
         let stream = UnixStream::connect(&self.socket).await.map_err(no_daemon)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -1,13 +1,16 @@
 //! How a watch stands, in words. Pure: time is an argument.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::api::{State, Watch};
 use crate::config::spec::WatchSpec;
-use crate::record::run_record::RunRecord;
+use crate::record::reader::LastRuns;
+use crate::record::run_record::{RunRecord, decided};
 use crate::schedule::ask::Stand;
+use crate::schedule::order::RunId;
 use crate::schedule::step::{Gate, Hindrance};
 use crate::watch::connection::Connection;
 use crate::watch::subscriptions::ZnodeState;
@@ -43,11 +46,12 @@ pub fn describe(
     spec: &WatchSpec,
     znode: ZnodeState,
     connection: Connection,
-    last: Option<RunRecord>,
+    runs: LastRuns,
     outdated: Option<String>,
     now: Now,
 ) -> Watch {
-    let (state, reason, until) = state(stand, spec, znode, connection, last.as_ref(), now);
+    let LastRuns { running, ended, tally: _ } = runs;
+    let (state, reason, until) = state(stand, spec, znode, connection, ended.as_deref(), now);
     let reason = with_outdated(state, reason, outdated);
     Watch {
         name: stand.name.to_string(),
@@ -59,9 +63,16 @@ pub fn describe(
         reason,
         until,
         running: stand.standing.running.iter().map(ToString::to_string).collect(),
+        running_since: stand.standing.running.first().map(|&run| since(run, &running)),
+        timeout_seconds: spec.timeout.map(|timeout| timeout.as_secs_f64()),
         waiting: stand.standing.waiting,
-        last,
+        last: ended.map(Arc::unwrap_or_clone),
     }
+}
+
+/// Since when a run goes on: since it was decided on, where its start was not heard of yet.
+fn since(run: RunId, known: &[Arc<RunRecord>]) -> Timestamp {
+    known.iter().find(|record| record.run == run).map_or_else(|| decided(run), |record| record.started)
 }
 
 /// Where a watch does nothing since something is to be done about it, that is said alone.

@@ -13,8 +13,8 @@ use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::{
-    ConnectionState, FileProblem, Fired, FiredEnd, Killed, Problem, Reloaded, Runs, Status, Steered, Watch,
-    ZooKeeper,
+    Before, ConnectionState, FileProblem, Fired, FiredEnd, Killed, Problem, Reloaded, Runs, Status, Steered,
+    Watch, ZooKeeper,
 };
 use super::describe::{Now, describe};
 use super::route::Wait;
@@ -30,7 +30,7 @@ use crate::record::metrics::exposition::Exposition;
 use crate::record::metrics::process;
 use crate::record::reader::{LastRuns, Reader};
 use crate::record::writer::LostLines;
-use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand};
+use crate::schedule::ask::{self, Accepted, Ask, Awaited, NotRun, Stand};
 use crate::schedule::order::{Outcome, RunId};
 use crate::schedule::step::Gate;
 use crate::watch::connection::Connection;
@@ -114,7 +114,8 @@ impl Desk {
             }
             Connection::Disconnected { since } => (ConnectionState::Disconnected, since, None),
         };
-        ZooKeeper { servers: self.about.servers.clone(), state, since, session }
+        let trouble = self.readings.trouble.borrow().clone();
+        ZooKeeper { servers: self.about.servers.clone(), state, since, session, trouble }
     }
 
     /// Every watch, by name.
@@ -188,8 +189,7 @@ impl Desk {
     ) -> Option<WatchScene> {
         let znode = znode.unwrap_or(ZnodeState::Unknown);
         let connection = *self.readings.connection.borrow();
-        let LastRuns { ended, tally: runs, running: _ } = last;
-        let last = ended.map(Arc::unwrap_or_clone);
+        let runs = last.tally;
         let outdated = self.wrong.borrow().outdated.get(&stand.name).map(|problem| self.outdated(problem));
         let watch = describe(stand, stand.spec.as_deref()?, znode, connection, last, outdated, now);
         Some(WatchScene { watch, updates: stand.updates, runs })
@@ -236,12 +236,28 @@ impl Desk {
         Ok((output.ok_or_else(|| Problem::new(404, "no output", detail()))?, live))
     }
 
-    /// What has happened since this event, as far as it is kept, and what happens from then on.
+    /// What has happened since this event, as far as it is kept, and what happens from then on: in what has happened
+    /// only what is about one of `watches`, unless that is none.
     ///
     /// # Errors
-    /// When the daemon is stopping.
-    pub async fn follow(&self, after: Option<u64>) -> Result<Following, Problem> {
-        self.records.follow(after.map(EventId::from_u64)).await.ok_or_else(stopping)
+    /// When there is no watch of a name, and nothing has happened to one.
+    pub async fn follow(&self, after: Option<u64>, watches: &[WatchName]) -> Result<Following, Problem> {
+        let mut following = self.records.follow(after.map(EventId::from_u64)).await.ok_or_else(stopping)?;
+        following.past.retain(|event| event.what.is_of_interest(watches));
+        let told: HashSet<&WatchName> =
+            following.past.iter().filter_map(|event| event.what.watch()).collect();
+        let others: HashSet<&WatchName> = watches.iter().filter(|name| !told.contains(name)).collect();
+        if others.len() > 1 {
+            // As one question, however many they are.
+            let scenes = self.scenes().await?;
+            let known: HashSet<&str> = scenes.iter().map(|scene| scene.watch.name.as_str()).collect();
+            let unknown = others.into_iter().find(|name| !known.contains(name.as_str()));
+            return unknown.map_or(Ok(following), |name| Err(Problem::no_watch(name.as_str())));
+        }
+        for name in others {
+            self.watch(name).await?;
+        }
+        Ok(following)
     }
 
     /// What the last run of a watch has printed, and what happens from then on; with `follow` also of one that has not
@@ -336,10 +352,21 @@ impl Desk {
     async fn steer(
         &self,
         name: &WatchName,
-        ask: impl FnOnce(oneshot::Sender<bool>) -> Ask,
+        ask: impl FnOnce(oneshot::Sender<Option<ask::Steered>>) -> Ask,
     ) -> Result<Steered, Problem> {
-        let is_there = self.ask(&self.scheduler, ask).await?;
-        if is_there { Ok(Steered { watch: name.to_string() }) } else { Err(Problem::no_watch(name.as_str())) }
+        let steered = self.ask(&self.scheduler, ask).await?;
+        let ask::Steered { before, now } = steered.ok_or_else(|| Problem::no_watch(name.as_str()))?;
+        Ok(Steered {
+            watch: name.to_string(),
+            changed: before != now.gate,
+            before: match before {
+                Gate::Open => Before::Open,
+                Gate::Paused => Before::Paused,
+                Gate::Stopped => Before::Stopped,
+            },
+            running: now.running.iter().map(ToString::to_string).collect(),
+            waiting: now.waiting,
+        })
     }
 
     /// Ends the runs of a watch, or sends them a signal.

@@ -59,7 +59,8 @@ fn generator() -> SchemaGenerator {
 
 fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
     let of_path = resource.path.split(['{', '}']).nth(1).map(|name| path_parameter(name, generator));
-    let of_query = resource.parameters.iter().map(query_parameter);
+    let of_query: Vec<Value> =
+        resource.parameters.iter().map(|parameter| query_parameter(parameter, generator)).collect();
     let mut problems = problems_always();
     for (status, title) in resource.problems {
         problems.entry(*status).or_default().insert(*title);
@@ -113,12 +114,18 @@ fn path_parameter(name: &str, generator: &mut SchemaGenerator) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
 }
 
-fn query_parameter(Parameter { name, summary, values }: &Parameter) -> Value {
+fn query_parameter(
+    Parameter { name, summary, values }: &Parameter,
+    generator: &mut SchemaGenerator,
+) -> Value {
     let schema = match values {
         Values::Flag => json!({ "type": "string", "enum": ["", "true", "1", "false", "0"] }),
         Values::Words(words) => json!({ "type": "string", "enum": words }),
         Values::Number => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
         Values::Signal => signal(),
+        Values::Watches => {
+            json!({ "type": "array", "items": generator.subschema_for::<WatchName>().to_value() })
+        }
     };
     let may_be_bare =
         matches!(values, Values::Flag) || matches!(values, Values::Words(words) if words.contains(&""));

@@ -43,6 +43,10 @@ pub enum Route {
     Events {
         /// The id of the last event that is known.
         after: Option<u64>,
+        /// How many of those that there are at most.
+        last: Option<u64>,
+        /// Only those about these; none: all.
+        watches: Vec<WatchName>,
         /// Whether those that come later are told as they come.
         follow: bool,
     },
@@ -121,6 +125,8 @@ pub enum Values {
     Number,
     /// The name or the number of a signal.
     Signal,
+    /// The name of a watch. May be given several times.
+    Watches,
 }
 
 /// What is answered.
@@ -266,14 +272,31 @@ pub const RESOURCES: &[Resource] = &[
                 values: Values::Number,
             },
             Parameter {
+                name: "last",
+                summary: "Begin with so many of those that there are, at most",
+                values: Values::Number,
+            },
+            Parameter {
+                name: "watch",
+                summary: "Only what is about this watch, or one of these",
+                values: Values::Watches,
+            },
+            Parameter {
                 name: "past",
                 summary: "Only those that there are, from the first that is kept if none is named",
                 values: Values::Flag,
             },
         ],
         content: Content::Events,
-        problems: &[WAITING, STOPPING],
-        read: |asked| Ok(Route::Events { after: asked.number("after")?, follow: !asked.flag("past")? }),
+        problems: &[NO_WATCH, WAITING, STOPPING],
+        read: |asked| {
+            Ok(Route::Events {
+                after: asked.number("after")?,
+                last: asked.number("last")?,
+                watches: asked.watches("watch")?,
+                follow: !asked.flag("past")?,
+            })
+        },
     },
     Resource {
         method: "POST",
@@ -379,6 +402,11 @@ impl Asked<'_> {
 
     fn watch(&self) -> Result<WatchName, Problem> {
         WatchName::try_from(self.part.as_str()).map_err(|_| Problem::no_watch(&self.part))
+    }
+
+    fn watches(&self, name: &str) -> Result<Vec<WatchName>, Problem> {
+        let given = self.parameters().filter(|(key, _)| key == name);
+        given.map(|(_, text)| WatchName::try_from(&*text).map_err(|_| Problem::no_watch(&text))).collect()
     }
 
     fn run(&self) -> Result<RunId, Problem> {
@@ -502,10 +530,13 @@ mod tests {
         assert_eq!(get("/v1/runs/660d5fe5a3740/output"), Route::Output { run, follow: false });
         let followed = route("GET", "/v1/watches/a/output", Some("follow")).unwrap();
         assert_eq!(followed, Route::WatchOutput { watch: name("a"), follow: true });
-        let events = Route::Events { after: Some(7), follow: true };
+        let events = Route::Events { after: Some(7), last: None, watches: vec![], follow: true };
         assert_eq!(route("GET", "/v1/events", Some("after=7&past=false")).unwrap(), events);
-        let past = Route::Events { after: Some(0), follow: false };
+        let past = Route::Events { after: Some(0), last: None, watches: vec![], follow: false };
         assert_eq!(route("GET", "/v1/events", Some("after=0&past")).unwrap(), past);
+        let some =
+            Route::Events { after: None, last: Some(9), watches: vec![name("a"), name("b")], follow: true };
+        assert_eq!(route("GET", "/v1/events", Some("watch=a&last=9&watch=b")).unwrap(), some);
         let post = |path, query| route("POST", path, query).unwrap();
         for (query, wait) in [
             (None, Wait::No),
@@ -542,6 +573,7 @@ mod tests {
         ] {
             assert_eq!(status("GET", path, Some(query)), 400, "{path}?{query}");
         }
+        assert_eq!(status("GET", "/v1/events", Some("watch=no%20name")), 404);
         assert_eq!(status("POST", "/v1/watches/a/fire", Some("wait=begin")), 400);
         assert_eq!(status("POST", "/v1/watches/a/kill", Some("signal=NONE")), 400);
     }

@@ -103,6 +103,9 @@ fn describe_watches(watches: &[WatchScene], to: &mut Exposition) {
     let help = "When a run of a watch last failed, in seconds since 1970.";
     let dated = watches.iter().filter_map(|one| Some((name(one), seconds(one.runs.last_failure?))));
     to.gauge("twitcher_watch_last_failure_timestamp_seconds", help).each(dated);
+    let help = "Since when the first of a watch's runs goes on, in seconds since 1970.";
+    let dated = watches.iter().filter_map(|one| Some((name(one), seconds(one.watch.running_since?))));
+    to.gauge("twitcher_watch_running_since_timestamp_seconds", help).each(dated);
     let help = "Updates that a watch was told of.";
     to.counter("twitcher_watch_updates_total", help).each(watches.iter().map(|one| (name(one), one.updates)));
     let help = "Runs of a watch that have ended, by how: success, and else what there was.";
@@ -146,6 +149,8 @@ mod tests {
             reason: None,
             until: None,
             running: vec![],
+            running_since: (state == State::Running).then(|| Timestamp::from_second(1_795_325_200).unwrap()),
+            timeout_seconds: None,
             waiting: usize::from(state == State::Waiting),
             last: None,
         };
@@ -171,6 +176,7 @@ mod tests {
             watches: Arc::new(vec![
                 watch("failing", State::Stopped, failed),
                 watch("git.head", State::Watching, Runs::default()),
+                watch("runs", State::Running, Runs::default()),
                 watch("waits", State::Waiting, Runs::default()),
             ]),
             updates: Updates { received: 9, collapsed: 2, discarded: 1 },
@@ -206,7 +212,7 @@ twitcher_config_errors 1
 twitcher_config_reloads_total 3
 # HELP twitcher_watches Watches that are defined, by what they do now.
 # TYPE twitcher_watches gauge
-twitcher_watches{state="running"} 0
+twitcher_watches{state="running"} 1
 twitcher_watches{state="stopped"} 1
 twitcher_watches{state="paused"} 0
 twitcher_watches{state="waiting"} 1
@@ -220,6 +226,7 @@ twitcher_watches{state="watching"} 1
 # TYPE twitcher_watch_failing gauge
 twitcher_watch_failing{watch="failing"} 1
 twitcher_watch_failing{watch="git.head"} 0
+twitcher_watch_failing{watch="runs"} 0
 twitcher_watch_failing{watch="waits"} 0
 # HELP twitcher_watch_last_success_timestamp_seconds When a run of a watch last ended well, in seconds since 1970.
 # TYPE twitcher_watch_last_success_timestamp_seconds gauge
@@ -227,10 +234,14 @@ twitcher_watch_last_success_timestamp_seconds{watch="failing"} 1795325000.25
 # HELP twitcher_watch_last_failure_timestamp_seconds When a run of a watch last failed, in seconds since 1970.
 # TYPE twitcher_watch_last_failure_timestamp_seconds gauge
 twitcher_watch_last_failure_timestamp_seconds{watch="failing"} 1795325100.25
+# HELP twitcher_watch_running_since_timestamp_seconds Since when the first of a watch's runs goes on, in seconds since 1970.
+# TYPE twitcher_watch_running_since_timestamp_seconds gauge
+twitcher_watch_running_since_timestamp_seconds{watch="runs"} 1795325200
 # HELP twitcher_watch_updates_total Updates that a watch was told of.
 # TYPE twitcher_watch_updates_total counter
 twitcher_watch_updates_total{watch="failing"} 3
 twitcher_watch_updates_total{watch="git.head"} 0
+twitcher_watch_updates_total{watch="runs"} 0
 twitcher_watch_updates_total{watch="waits"} 0
 # HELP twitcher_watch_runs_total Runs of a watch that have ended, by how: success, and else what there was.
 # TYPE twitcher_watch_runs_total counter
@@ -238,6 +249,7 @@ twitcher_watch_runs_total{watch="failing",outcome="success"} 1
 twitcher_watch_runs_total{watch="failing",outcome="exited"} 1
 twitcher_watch_runs_total{watch="failing",outcome="timed-out"} 1
 twitcher_watch_runs_total{watch="git.head",outcome="success"} 0
+twitcher_watch_runs_total{watch="runs",outcome="success"} 0
 twitcher_watch_runs_total{watch="waits",outcome="success"} 0
 # HELP twitcher_updates_received_total Updates that watches were told of.
 # TYPE twitcher_updates_received_total counter
@@ -327,6 +339,6 @@ twitcher_log_lines_dropped_total 7
         let text = exposition.finish();
         let states: Vec<&str> = text.lines().filter(|line| line.starts_with("twitcher_watches{")).collect();
         assert_eq!(states.len(), State::ALL.len());
-        assert_eq!(states.iter().filter(|line| line.ends_with(" 0")).count(), State::ALL.len() - 3);
+        assert_eq!(states.iter().filter(|line| line.ends_with(" 0")).count(), State::ALL.len() - 4);
     }
 }

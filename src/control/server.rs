@@ -24,7 +24,7 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -36,6 +36,7 @@ use super::printed::{self, Whose};
 use super::route::{Route, Wait, methods, route};
 use super::socket;
 use super::stall::Unstalled;
+use crate::config::spec::WatchName;
 use crate::record::events::{Event, Following, Subscription, Told};
 use crate::record::history::Output;
 use crate::record::metrics::exposition;
@@ -256,7 +257,15 @@ async fn perform(route: Route, offer: Offer, desk: &Desk, lingering: &Lingering)
             let (output, live) = desk.follow_output(&watch, follow).await?;
             Ok(printed(desk, Whose::Watch(watch), output, live, place))
         }
-        Route::Events { after, follow: _ } => Ok(events(desk.follow(after).await?, after.is_some(), place)),
+        Route::Events { after, last, watches, follow: _ } => {
+            let mut following = desk.follow(after, &watches).await?;
+            let past = &mut following.past;
+            // Somebody who names neither and follows wants to know what happens from now on.
+            let usual = if after.is_some() || place.is_none() { past.len() } else { 0 };
+            let last = last.map_or(usual, |last| usize::try_from(last).unwrap_or(usize::MAX));
+            past.drain(..past.len().saturating_sub(last));
+            Ok(events(following, watches, place))
+        }
         Route::Fire { watch, wait } => json(&desk.fire(&watch, wait, by?).await?),
         Route::Pause(watch) => json(&desk.pause(&watch, by?).await?),
         Route::Resume(watch) => json(&desk.resume(&watch, by?).await?),
@@ -288,26 +297,26 @@ fn printed(
 /// Server-sent events: `id` is what `after` takes, `data` the event as JSON. Where some are missing, since they
 /// are no longer kept or the client was too slow, there is one named `missed` without an id. Those who have a place to
 /// follow them are told of those to come.
-fn events(mut following: Following, is_after_one: bool, place: Option<OwnedSemaphorePermit>) -> Answer {
+fn events(mut following: Following, watches: Vec<WatchName>, place: Option<OwnedSemaphorePermit>) -> Answer {
     let (frames, body) = mpsc::channel(16);
     tokio::spawn(async move {
-        // Somebody who names no event wants to know what happens from now on.
-        let past = if is_after_one || place.is_none() { following.past } else { Vec::new() };
-        if is_after_one && following.is_missing_some && frames.send(missed(None)).await.is_err() {
+        if following.is_missing_some && frames.send(missed(None)).await.is_err() {
             return;
         }
-        for event in past {
+        for event in following.past {
             if frames.send(frame(&event)).await.is_err() {
                 return;
             }
         }
         let Some(_place) = place else { return };
+        let mut heard = Instant::now();
         loop {
             let next = tokio::select! {
                 () = frames.closed() => return,
-                next = timeout(STILL_THERE, following.live.next()) => next,
+                next = timeout_at(heard + STILL_THERE, following.live.next()) => next,
             };
             let next = match next {
+                Ok(Some(Told::Event(event))) if !event.what.is_of_interest(&watches) => continue,
                 Ok(Some(Told::Event(event))) => frame(&event),
                 Ok(Some(Told::Missed(count))) => missed(Some(count)),
                 Ok(None) => return,
@@ -316,6 +325,7 @@ fn events(mut following: Following, is_after_one: bool, place: Option<OwnedSemap
             if frames.send(next).await.is_err() {
                 return;
             }
+            heard = Instant::now();
         }
     });
     streamed(body, "text/event-stream")
@@ -507,7 +517,7 @@ mod tests {
             while let Some(AskedOfJournal::Follow(since, reply)) = asked.recv().await {
                 let _ = reply.send(events.follow(since));
             }
-            events.tell(What::Disconnected, std::time::SystemTime::now());
+            events.tell(What::FileMended { file: "/a".into() }, std::time::SystemTime::now());
         });
         (Desk { records, ..desk() }, journal)
     }
@@ -516,7 +526,7 @@ mod tests {
     async fn so_many_may_follow_and_one_that_has_gone_makes_room_at_once() {
         let (desk, _journal) = desk_with_a_journal();
         let lingering = Places::default().lingering;
-        let events = || Route::Events { after: None, follow: true };
+        let events = || Route::Events { after: None, last: None, watches: Vec::new(), follow: true };
         let mut followers = Vec::new();
         for _ in 0..LINGERING {
             followers.push(perform(events(), OTHER, &desk, &lingering).await.unwrap());
@@ -526,7 +536,7 @@ mod tests {
         let fire = Route::Fire { watch: "a".try_into().unwrap(), wait: Wait::End };
         assert_eq!(perform(fire, OTHER, &desk, &lingering).await.unwrap_err().title, "too many who wait");
         assert!(perform(events(), ROOT, &desk, &lingering).await.is_ok());
-        let past = Route::Events { after: None, follow: false };
+        let past = Route::Events { after: None, last: None, watches: Vec::new(), follow: false };
         assert!(perform(past, OTHER, &desk, &lingering).await.is_ok());
 
         followers.clear();
@@ -550,8 +560,8 @@ mod tests {
     async fn of_a_daemon_that_stops_it_is_said_that_it_does_and_not_that_there_is_nothing() {
         let watch = || "a".try_into().unwrap();
         for route in [
-            Route::Events { after: None, follow: true },
-            Route::Events { after: None, follow: false },
+            Route::Events { after: None, last: None, watches: Vec::new(), follow: true },
+            Route::Events { after: None, last: None, watches: Vec::new(), follow: false },
             Route::Output { run: RunId::from_u64(1), follow: false },
             Route::WatchOutput { watch: watch(), follow: true },
             Route::Runs(watch()),

@@ -4,22 +4,17 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::changes::Change;
+use crate::config::difference::describe_difference;
 use crate::config::loader::Reload;
 use crate::config::problem::Problem;
 use crate::config::spec::WatchName;
-use crate::record::events::{Teller, What};
+use crate::record::events::{Session, Teller, What};
 use crate::schedule::scheduler::{ByHand, News};
 use crate::watch::connection::Connection;
 
 /// Tells what a look at the config folder has changed, and what is wrong that was not before.
 pub fn tell_reload(reload: &Reload, teller: &Teller) {
-    for change in &reload.changes {
-        teller.tell(match change {
-            Change::Removed(name) => What::WatchRemoved { watch: name.clone() },
-            Change::Redefined { new, .. } => What::WatchRedefined { watch: new.name.clone() },
-            Change::Added(spec) => What::WatchAdded { watch: spec.name.clone() },
-        });
-    }
+    reload.changes.iter().for_each(|change| teller.tell(changed(change)));
     for Problem { file, place, message, help } in reload.news.new.iter().cloned() {
         let (line, column) = place.map(|place| (place.line, place.column)).unzip();
         teller.tell(What::FileProblem { file, line, column, message, help });
@@ -29,12 +24,28 @@ pub fn tell_reload(reload: &Reload, teller: &Teller) {
     }
 }
 
-/// Tells of connections that are made and lost, until `stop`.
+fn changed(change: &Change) -> What {
+    match change {
+        Change::Added(spec) => What::WatchAdded {
+            watch: spec.name.clone(),
+            znode: spec.znode.to_string(),
+            enabled: spec.enabled,
+        },
+        Change::Redefined { old, new } => {
+            What::WatchRedefined { watch: new.name.clone(), difference: describe_difference(old, new) }
+        }
+        Change::Removed(watch) => What::WatchRemoved { watch: watch.clone() },
+    }
+}
+
+/// Tells of connections to `servers` that are made and lost, until `stop`.
 pub async fn tell_connection(
     mut connection: watch::Receiver<Connection>,
+    servers: String,
     teller: Teller,
     stop: CancellationToken,
 ) {
+    let mut before = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -44,9 +55,15 @@ pub async fn tell_connection(
         match now {
             Connection::Connecting { .. } => {}
             Connection::Connected { session, .. } => {
-                teller.tell(What::Connected { session: format!("{session:#x}") });
+                let session_is = match before.replace(session) {
+                    None => Session::First,
+                    Some(before) if before == session => Session::Same,
+                    Some(_) => Session::New,
+                };
+                let (servers, session) = (servers.clone(), format!("{session:#x}"));
+                teller.tell(What::Connected { servers, session, session_is });
             }
-            Connection::Disconnected { .. } => teller.tell(What::Disconnected),
+            Connection::Disconnected { .. } => teller.tell(What::Disconnected { servers: servers.clone() }),
         }
     }
 }

@@ -109,11 +109,18 @@ pub enum What {
     },
     /// There is a connection with ZooKeeper.
     Connected {
+        /// The connect string.
+        servers: String,
         /// The session's id, as ZooKeeper's log has it.
         session: String,
+        /// Whether there was one before.
+        session_is: Session,
     },
     /// The connection with ZooKeeper is lost.
-    Disconnected,
+    Disconnected {
+        /// The connect string.
+        servers: String,
+    },
     /// An update was seen and will be run.
     UpdateAccepted {
         /// Of which watch.
@@ -199,11 +206,17 @@ pub enum What {
     WatchAdded {
         /// Which one.
         watch: WatchName,
+        /// What it watches.
+        znode: String,
+        /// Whether it is watched.
+        enabled: bool,
     },
     /// A watch has another definition.
     WatchRedefined {
         /// Which one.
         watch: WatchName,
+        /// Each key with what it was and is, for people; of `env` only names.
+        difference: String,
     },
     /// A watch is no longer defined.
     WatchRemoved {
@@ -233,6 +246,55 @@ pub enum What {
         /// How many.
         count: u64,
     },
+}
+
+/// The session of a connection that there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Session {
+    /// The daemon's first.
+    First,
+    /// The one that there was.
+    Same,
+    /// Another, in place of one that was over.
+    New,
+}
+
+impl What {
+    /// The watch that it is about; `None`: it is about none, or about all of them.
+    #[must_use]
+    pub fn watch(&self) -> Option<&WatchName> {
+        match self {
+            Self::RunStarted { run } | Self::RunAdopted { run } | Self::RunEnded { run } => Some(&run.watch),
+            Self::RunStuck { watch, .. }
+            | Self::Output { watch, .. }
+            | Self::UpdateAccepted { watch, .. }
+            | Self::UpdateDropped { watch, .. }
+            | Self::RetryPlanned { watch, .. }
+            | Self::WatchStopped { watch }
+            | Self::WatchPaused { watch, .. }
+            | Self::WatchResumed { watch, .. }
+            | Self::WatchFired { watch, .. }
+            | Self::RunKilled { watch, .. }
+            | Self::RunSignaled { watch, .. }
+            | Self::WatchAdded { watch, .. }
+            | Self::WatchRedefined { watch, .. }
+            | Self::WatchRemoved { watch } => Some(watch),
+            Self::Connected { .. }
+            | Self::Disconnected { .. }
+            | Self::FileProblem { .. }
+            | Self::FileMended { .. }
+            | Self::EventsMissing { .. } => None,
+        }
+    }
+
+    /// Whether it is to be told to who wants to know of these watches, or of everything where there are none.
+    #[must_use]
+    pub fn is_of_interest(&self, watches: &[WatchName]) -> bool {
+        let is_of_one = self.watch().is_some_and(|watch| watches.contains(watch));
+        watches.is_empty() || is_of_one || matches!(self, Self::EventsMissing { .. })
+    }
 }
 
 /// The daemon's events: hands out their ids, keeps the last and tells those who follow.
@@ -431,15 +493,15 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn added(number: usize) -> What {
-        What::WatchAdded { watch: number.to_string().as_str().try_into().unwrap() }
+    fn removed(number: usize) -> What {
+        What::WatchRemoved { watch: number.to_string().as_str().try_into().unwrap() }
     }
 
     #[test]
     fn ids_rise_over_a_restart_and_when_the_clock_is_set_back() {
         let mut events = Events::new(at(10));
         for now in [at(10), at(10), at(5), at(11)] {
-            events.tell(added(1), now);
+            events.tell(removed(1), now);
         }
         let ids: Vec<u64> = events.follow(None).past.iter().map(|event| event.id.as_u64()).collect();
         assert_eq!(ids, [10_000_001, 10_000_002, 10_000_003, 11_000_000]);
@@ -449,10 +511,10 @@ mod tests {
     fn the_last_are_kept_and_who_names_one_that_is_not_hears_that_some_are_missing() {
         let mut events = Events::new(at(10));
         for number in 0..KEPT + 5 {
-            events.tell(added(number), at(11));
+            events.tell(removed(number), at(11));
         }
         let all = events.follow(None).past;
-        assert_eq!((all.len(), &all[0].what), (KEPT, &added(5)));
+        assert_eq!((all.len(), &all[0].what), (KEPT, &removed(5)));
         let rest = events.follow(Some(all[KEPT - 2].id));
         assert_eq!((rest.past.len(), rest.is_missing_some), (1, false));
         let before_the_first = EventId(all[0].id.as_u64() - 1);
@@ -463,8 +525,8 @@ mod tests {
     #[test]
     fn who_names_one_of_a_time_before_the_clock_was_set_back_gets_all_and_hears_that_some_are_missing() {
         let mut events = Events::new(at(10));
-        events.tell(added(1), at(11));
-        events.tell(added(2), at(12));
+        events.tell(removed(1), at(11));
+        events.tell(removed(2), at(12));
         let following = events.follow(Some(micros(at(20))));
         assert_eq!((following.past.len(), following.is_missing_some), (2, true));
         let following = events.follow(Some(micros(at(12))));
@@ -476,11 +538,11 @@ mod tests {
         let mut events = Events::new(at(10));
         let mut live = events.follow(None).live;
         for number in 0..AHEAD + 7 {
-            events.tell(added(number), at(11));
+            events.tell(removed(number), at(11));
         }
         assert_eq!(live.next().await, Some(Told::Missed(7)));
         let Some(Told::Event(event)) = live.next().await else { panic!("an event") };
-        assert_eq!(event.what, added(7));
+        assert_eq!(event.what, removed(7));
         drop(events);
         for _ in 8..AHEAD + 7 {
             assert!(matches!(live.next().await, Some(Told::Event(_))));
@@ -516,9 +578,9 @@ mod tests {
     async fn what_nobody_takes_note_of_is_counted() {
         let (teller, mut tidings) = teller();
         for number in 0..TIDINGS_AHEAD + 3 {
-            teller.tell(added(number));
+            teller.tell(removed(number));
         }
-        assert_eq!(tidings.next().await, Some(added(0)));
+        assert_eq!(tidings.next().await, Some(removed(0)));
         assert_eq!((tidings.take_missing(), tidings.take_missing()), (3, 0));
     }
 
@@ -535,7 +597,7 @@ mod tests {
                 lines: vec!["x".into()],
                 dropped: Dropped::default(),
             },
-            What::Disconnected,
+            What::Disconnected { servers: "zk1".into() },
             What::UpdateAccepted {
                 watch,
                 update: UpdateEvent::Loaded,
@@ -548,8 +610,12 @@ mod tests {
             let text = serde_json::to_string(&event).unwrap();
             assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
         }
-        let event = Event { id: EventId(9), at: Timestamp::UNIX_EPOCH, what: What::Disconnected };
+        let event = Event {
+            id: EventId(9),
+            at: Timestamp::UNIX_EPOCH,
+            what: What::Disconnected { servers: "zk1".into() },
+        };
         let text = serde_json::to_string(&event).unwrap();
-        assert_eq!(text, r#"{"id":9,"at":"1970-01-01T00:00:00Z","event":"disconnected"}"#);
+        assert_eq!(text, r#"{"id":9,"at":"1970-01-01T00:00:00Z","event":"disconnected","servers":"zk1"}"#);
     }
 }

@@ -348,9 +348,9 @@ mod tests {
     async fn what_others_tell_is_among_the_events() {
         let rig = Rig::new();
         let mut live = rig.reader.follow(None).await.unwrap().live;
-        rig.teller.tell(What::Disconnected);
+        rig.teller.tell(What::FileMended { file: "/a".into() });
         let Some(Told::Event(event)) = live.next().await else { panic!("an event") };
-        assert_eq!(event.what, What::Disconnected);
+        assert_eq!(event.what, What::FileMended { file: "/a".into() });
         let following = rig.reader.follow(Some(event.id)).await.unwrap();
         assert!(following.past.is_empty() && !following.is_missing_some);
         drop(rig.happenings);

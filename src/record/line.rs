@@ -2,6 +2,7 @@
 //! what a child prints. Programs read the JSON.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -72,6 +73,15 @@ struct Line {
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
+    }
+
+    /// A time is a number for programs, and for people has its unit.
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        match (field.name().strip_suffix("_seconds"), Duration::try_from_secs_f64(value)) {
+            // Writing to a string does not fail.
+            (Some(name), Ok(time)) => _ = write!(self.rest, " {name}={time:?}"),
+            (None, _) | (_, Err(_)) => self.record_debug(field, &value),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

@@ -53,14 +53,15 @@ fn log_end(end: &Ended, about: &About) {
     let Ended { run, watch, outcome, lasted, .. } = end;
     let zxid = format_args!("{:#x}", about.version.mzxid);
     let attempt = about.attempt;
+    let lasted_seconds = lasted.as_secs_f64();
     match outcome {
-        Outcome::Exited(0) => info!(%watch, %run, %outcome, ?lasted, zxid, attempt, "run ended"),
+        Outcome::Exited(0) => info!(%watch, %run, %outcome, lasted_seconds, zxid, attempt, "run ended"),
         Outcome::Exited(_)
         | Outcome::Signaled(_)
         | Outcome::TimedOut
         | Outcome::SpawnFailed(_)
         | Outcome::Lost => {
-            warn!(%watch, %run, %outcome, ?lasted, zxid, attempt, "run failed");
+            warn!(%watch, %run, %outcome, lasted_seconds, zxid, attempt, "run failed");
         }
     }
 }

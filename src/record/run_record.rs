@@ -90,7 +90,6 @@ impl RunRecord {
         pid: Option<i32>,
         started: Option<Timestamp>,
     ) -> Self {
-        let decided = || i64::try_from(run.as_u64()).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
         Self {
             run,
             watch,
@@ -100,7 +99,7 @@ impl RunRecord {
             version: about.version.version,
             attempt: about.attempt,
             pid,
-            started: started.or_else(decided).unwrap_or(Timestamp::UNIX_EPOCH),
+            started: started.unwrap_or_else(|| decided(run)),
             end: None,
         }
     }
@@ -110,6 +109,13 @@ impl RunRecord {
     pub fn is_running(&self) -> bool {
         self.end.is_none()
     }
+}
+
+/// When a run was decided on, as its id says.
+#[must_use]
+pub fn decided(run: RunId) -> Timestamp {
+    let micros = i64::try_from(run.as_u64()).ok();
+    micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A clock that is off by ages is no reason to tell nothing.

@@ -20,16 +20,25 @@ pub enum Ask {
     Watch(WatchName, oneshot::Sender<Option<Stand>>),
     /// What became of updates since the daemon started.
     Tally(oneshot::Sender<Tally>),
-    /// The watch of this name runs nothing until it is resumed; `false`: there is none.
-    Pause(WatchName, Uid, oneshot::Sender<bool>),
-    /// It goes on after a pause, or after a failure has stopped it; `false`: there is none.
-    Resume(WatchName, Uid, oneshot::Sender<bool>),
+    /// The watch of this name runs nothing until it is resumed; `None`: there is none.
+    Pause(WatchName, Uid, oneshot::Sender<Option<Steered>>),
+    /// It goes on after a pause, or after a failure has stopped it; `None`: there is none.
+    Resume(WatchName, Uid, oneshot::Sender<Option<Steered>>),
     /// Its runs are sent a signal, or are ended as their timeout would; what they are, or `None`: there is none of
     /// that name.
     Kill(WatchName, Option<Signal>, Uid, oneshot::Sender<Option<Vec<RunId>>>),
     /// A `Notice::Fired` of this id will come: who wants to know what becomes of it. To be asked before the run is
     /// asked for.
     Await(FireId, Awaited),
+}
+
+/// What a watch was paused or resumed from, and how it stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steered {
+    /// Whether it might start runs before.
+    pub before: Gate,
+    /// How it stands.
+    pub now: Standing,
 }
 
 /// Who is told what becomes of a run that somebody wants. Each of the three is dropped without a word when the watch

@@ -12,7 +12,7 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::config::spec::{MOST_REMEMBERED, WatchName, WatchSpec, kept_since};
-use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Tally};
+use crate::schedule::ask::{Accepted, Ask, Awaited, NotRun, Stand, Steered, Tally};
 use crate::schedule::order::{Adopted, Applied, Ended, Order, Outcome, Run, RunId, RunIds};
 use crate::schedule::places::Places;
 use crate::schedule::progress::Progress;
@@ -251,7 +251,8 @@ impl Scheduler {
         entry.tell_waiting(end, matches!(decision, Decision::Retry { .. }));
         match decision {
             Decision::Retry { after, attempt } => {
-                info!(watch = %end.watch, ?after, attempt, "the same update will be tried again");
+                let after_seconds = after.as_secs_f64();
+                info!(watch = %end.watch, after_seconds, attempt, "the same update will be tried again");
                 self.tell(News::Retry { watch: end.watch.clone(), after, attempt });
             }
             Decision::Stopped => {
@@ -371,10 +372,10 @@ impl Scheduler {
             Decision::Dropped(why) => {
                 match why {
                     Reason::Discarded => {
-                        info!(watch = %name, %event, zxid, "update discarded: a run goes on and run_mode is DISCARD");
+                        info!(watch = %name, %event, zxid, "update is not run: {why}");
                     }
                     Reason::OnLoad | Reason::OnDelete => {
-                        debug!(watch = %name, %event, zxid, ?why, "update is not run");
+                        debug!(watch = %name, %event, zxid, "update is not run: {why}");
                     }
                 }
                 Err(why)
@@ -508,19 +509,25 @@ impl Scheduler {
         }
     }
 
-    fn steer(&mut self, name: &WatchName, by: Uid, input: Input, what: ByHand, now: Instant) -> bool {
-        let Some(entry) = self.watches.get_mut(name).filter(|entry| entry.spec.is_some()) else {
-            return false;
-        };
+    fn steer(
+        &mut self,
+        name: &WatchName,
+        by: Uid,
+        input: Input,
+        what: ByHand,
+        now: Instant,
+    ) -> Option<Steered> {
+        let entry = self.watches.get_mut(name).filter(|entry| entry.spec.is_some())?;
         let before = entry.watch.standing(now).gate;
         let _ = entry.watch.step(now, input);
-        if entry.watch.standing(now).gate != before {
+        let steered = Steered { before, now: entry.watch.standing(now) };
+        if steered.now.gate != before {
             let word = if what == ByHand::Paused { "paused" } else { "resumed" };
             info!(watch = %name, uid = %by, "{word} by hand");
             self.tell_by_hand(name, by, what);
         }
         self.follow_up(name, now);
-        true
+        Some(steered)
     }
 
     /// After each step of a watch: it is put in the line, or woken later, or forgotten, as it came to be.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use twitcher::control::api::Runs;
+use twitcher::record::run_record::RunRecord;
 
 use crate::base;
 use crate::harness::process::Process;
@@ -157,9 +157,9 @@ impl Site {
         self.gate.let_through(1);
         self.expect_run(runs, what);
         let history = self.history();
-        let outcome = &history.runs[0].end.as_ref().expect("the end of the last run").outcome;
+        let outcome = &history[0].end.as_ref().expect("the end of the last run").outcome;
         assert_eq!(outcome.to_string(), "exited(0)", "{what}");
-        assert_eq!(history.runs.len(), *runs, "{what}: {:#?}", history.runs);
+        assert_eq!(history.len(), *runs, "{what}: {:#?}", history);
     }
 
     fn minders(&self) -> Vec<Process> {
@@ -193,7 +193,7 @@ impl Site {
         assert_eq!(lines[2 * *runs - 2..], [format!("start {given}"), "end".into()]);
         if self.machine.property("ActiveState") == "active" {
             eventually(DEADLINE, "the end of the run in the history", || {
-                let ended = self.history().runs.iter().filter(|run| run.end.is_some()).count();
+                let ended = self.history().iter().filter(|run| run.end.is_some()).count();
                 if ended == *runs { Ok(()) } else { Err(ended) }
             });
         }
@@ -206,9 +206,10 @@ impl Site {
         lines
     }
 
-    fn history(&self) -> Runs {
-        let json = self.machine.order(&["twitcher", "history", "web", "--json"]);
-        serde_json::from_str(&json).expect("the history as JSON")
+    /// The last runs, newest first.
+    fn history(&self) -> Vec<RunRecord> {
+        let lines = self.machine.order(&["twitcher", "history", "web", "--json"]);
+        lines.lines().map(|line| serde_json::from_str(line).expect("a run as JSON")).collect()
     }
 }
 

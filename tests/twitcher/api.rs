@@ -139,6 +139,9 @@ fn every_answer_is_as_the_document_has_it() {
     check("POST", "/v1/watches/{name}/kill", "goes-on", "?signal=NONE", 400);
     check("POST", "/v1/reload", "", "", 200);
     check("GET", "/v1/events", "", "?after=x", 400);
+    check("GET", "/v1/events", "", "?past&watch=ends&watch=no-such", 404);
+    let last = check("GET", "/v1/events", "", "?past&watch=none&watch=ends&last=2", 200);
+    assert_eq!(last.body.matches("data: ").count(), 2, "{}", last.body);
     let events = check("GET", "/v1/events", "", "?past", 200);
 
     // The data of each event, and what an operator did among them, with who it was.

@@ -180,7 +180,7 @@ fn a_paused_watch_is_fired_when_it_is_resumed_and_nobody_waits_for_that() {
         WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"").key("run_on_load", false);
     let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
     wait_for_state(&daemon, "a", "watching");
-    told(&daemon, &["pause", "a"]);
+    assert_eq!(told(&daemon, &["pause", "a"]), "a: paused\n");
     client.set("/a", "2");
     client.set("/a", "3");
     let waiting = ask(&daemon, &["fire", "--wait", "a"]);
@@ -189,8 +189,11 @@ fn a_paused_watch_is_fired_when_it_is_resumed_and_nobody_waits_for_that() {
     assert!(journal.lines().is_empty());
     let waits = "paused by hand; 'twitcher resume' goes on; 1 update waits";
     assert_eq!(status_of(&daemon, "a")["reason"], waits);
-    told(&daemon, &["resume", "a"]);
+    assert_eq!(told(&daemon, &["pause", "a"]), "a: was paused already; 1 update waits\n");
+    assert_eq!(told(&daemon, &["resume", "a"]), "a: resumed; 1 update waits\n");
     journal.expect(&["3"]);
+    wait_for_state(&daemon, "a", "watching");
+    assert_eq!(told(&daemon, &["resume", "a"]), "a: was not paused\n");
     let (code, why) = refused(&daemon, &["pause", "no-such"]);
     assert_eq!((code, &*why), (Some(1), "twitcher: there is no watch named 'no-such'\n"));
 }
@@ -245,8 +248,12 @@ fn history_and_log_show_the_last_runs_and_what_they_printed() {
             history.lines().skip(1).filter_map(|line| line.split(' ').next_back()).collect();
         assert_eq!(outcomes, ["exited(0)", "exited(1)"], "{history}");
         assert_eq!(told(daemon, &["log", "a"]), "two\n");
-        let runs: Value = serde_json::from_str(&told(daemon, &["history", "a", "--json"])).expect("JSON");
-        let first = runs["runs"][1]["run"].as_str().expect("an id").to_owned();
+        // As the socket has them, a line each.
+        let lines = told(daemon, &["history", "a", "--json"]);
+        let runs: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(Value::from(runs.clone()), daemon.ask("GET /v1/watches/a/runs").json()["runs"]);
+        assert_eq!(told(daemon, &["history", "a", "--json", "-n", "1"]).lines().next(), lines.lines().next());
+        let first = runs[1]["run"].as_str().expect("an id").to_owned();
         assert_eq!(told(daemon, &["log", "a", "--run", &first]), "one\n");
     };
     look(&daemon);
@@ -301,6 +308,79 @@ fn events_are_told_as_they_happen_and_again_to_those_who_come_late() {
 }
 
 #[test]
+fn events_of_some_watches_are_told_without_those_of_others() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("control-some-events");
+    let client = Client::connect(&zookeeper);
+    let file = ["a", "b", "c"].into_iter().fold(WatchFile::from(String::new()), |file, name| {
+        client.create(&format!("/{name}"), "1");
+        file.and(&format!("/{name}"), &format!("echo {name}")).key("name", format!("{name:?}"))
+    });
+    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", file).start();
+    for name in ["a", "b", "c"] {
+        eventually(DEADLINE, format!("the end of the run of {name}"), || {
+            !status_of(&daemon, name)["last"]["end"].is_null()
+        });
+    }
+    let watches_of = |text: &str| -> Vec<String> {
+        let events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let watch =
+            |event: Value| event["watch"].as_str().or(event["run"]["watch"].as_str()).map(str::to_owned);
+        events.map(|event| watch(event.clone()).unwrap_or_else(|| panic!("{event}"))).collect()
+    };
+    let of_two = watches_of(&told(&daemon, &["events", "a", "c", "--json"]));
+    assert!(of_two.contains(&"a".into()) && of_two.contains(&"c".into()), "{of_two:?}");
+    assert!(!of_two.contains(&"b".into()), "{of_two:?}");
+    let all = told(&daemon, &["events", "a"]);
+    let last = told(&daemon, &["events", "a", "-n", "1"]);
+    assert_eq!(Some(last.trim_end()), all.lines().next_back());
+    assert_eq!(told(&daemon, &["events", "-n", "0"]), "");
+    for names in [&["a", "no-such"][..], &["no-such", "no-such"], &["no-such", "unheard-of", "a"]] {
+        let (code, why) = refused(&daemon, &[&["events", "-f"], names].concat());
+        assert!(code == Some(1) && why.starts_with("twitcher: there is no watch named '"), "{why}");
+    }
+    daemon
+        .write_watch("off.toml", WatchFile::watch("/a", "true").key("name", "\"off\"").key("enabled", false));
+    eventually(DEADLINE, "another watch among the events", || {
+        let output = ask(&daemon, &["events", "off"]);
+        String::from_utf8_lossy(&output.stdout).ends_with(" off: added, and not enabled\n")
+    });
+    // Of two of which nothing has happened since, it is known that they are there.
+    let last: Value =
+        serde_json::from_str(told(&daemon, &["events", "-n", "1", "--json"]).trim()).expect("an event");
+    assert_eq!(told(&daemon, &["events", "a", "off", "--after", &last["id"].to_string()]), "");
+
+    let mut command = twitcher();
+    command.args(["events", "-f", "-n", "1", "--json", "b", "--run-dir"]).arg(daemon.run_dir());
+    let mut follower = command.stdout(Stdio::piped()).spawn().expect("twitcher");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("a pipe")));
+    let mut next = || -> Value {
+        serde_json::from_str(&lines.next().expect("an event").expect("a line")).expect("JSON")
+    };
+    // The last that there was shows that it follows.
+    assert_eq!(next()["event"], "run-ended");
+    assert!(told(&daemon, &["fire", "--wait", "a"]).ends_with(" exited(0)\n"));
+    assert!(told(&daemon, &["fire", "--wait", "b"]).ends_with(" exited(0)\n"));
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|last| last != "run-ended") {
+        let event = next();
+        let watch = event["watch"].as_str().or(event["run"]["watch"].as_str());
+        assert_eq!(watch, Some("b"), "{event}");
+        seen.push(event["event"].as_str().unwrap_or_default().to_owned());
+    }
+    assert!(seen.contains(&"output".into()), "{seen:?}");
+    follower.kill().expect("the end of the follower");
+    follower.wait().expect("the end of the follower");
+
+    // One that is gone is known as long as something is that happened to it.
+    daemon.write_watch("all.toml", WatchFile::watch("/a", "true").key("name", "\"a\""));
+    eventually(DEADLINE, "the removal among the events", || {
+        let text = told(&daemon, &["events", "b"]);
+        if text.ends_with(" b: removed\n") { Ok(()) } else { Err(text) }
+    });
+}
+
+#[test]
 fn reload_says_what_changed() {
     let folder = Folder::new();
     let zookeeper = shared_chroot("control-reload");
@@ -335,6 +415,25 @@ fn the_socket_is_the_daemons_own_and_a_stale_one_is_replaced() {
     live(&daemon);
     assert_eq!(daemon.stop().code(), Some(0));
     eventually(DEADLINE, "the socket to go", || !socket.exists());
+}
+
+#[test]
+fn a_daemon_is_found_by_the_run_folder_in_its_settings() {
+    let folder = Folder::new();
+    let daemon = Daemon::builder(&folder, &shared_chroot("control-settings")).start();
+    daemon.wait_for_log("ready: ");
+    let settings = folder.join("others.toml");
+    fs::write(&settings, format!("[daemon]\nrun_dir = {:?}\n", daemon.run_dir())).expect("settings");
+    fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).expect("settings");
+    let by_flag = twitcher().args(["status", "--config"]).arg(&settings).output().expect("twitcher");
+    let by_variable = twitcher().arg("status").env("TWITCHER_CONFIG", &settings).output().expect("twitcher");
+    for output in [by_flag, by_variable] {
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // One that is named is asked, whatever the settings are.
+    let output =
+        twitcher().args(["status", "--config", "/no/such/file", "--run-dir"]).arg(daemon.run_dir()).output();
+    assert_eq!(output.expect("twitcher").status.code(), Some(0));
 }
 
 #[test]

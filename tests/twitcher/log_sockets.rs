@@ -216,6 +216,8 @@ fn the_journal_is_told_each_line_and_its_fields_apart_where_stderr_is_the_journa
     ] {
         assert_eq!(failed[name], value);
     }
+    let lasted: f64 = failed["TWITCHER_LASTED_SECONDS"].parse().expect("a number");
+    assert!(lasted > 0.0 && failed["MESSAGE"].contains(" lasted="), "{failed:?}");
     for entry in [&started, &printed, &failed] {
         assert_eq!((&entry["TWITCHER_WATCH"][..], &entry["TWITCHER_RUN_ID"]), ("value", &run));
     }

@@ -26,6 +26,7 @@ mod documents;
 mod environment;
 mod examples;
 mod existence;
+mod help;
 mod hostile;
 mod import;
 mod inherit;

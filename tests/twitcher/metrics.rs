@@ -127,6 +127,9 @@ fn what_becomes_of_updates_and_runs_is_counted_and_goes_with_the_watch() {
     assert!(before > found["process_start_time_seconds"] - 1.0, "{found:#?}");
     assert!(found["process_resident_memory_bytes"] > 1e6 && found["process_open_fds"] > 5.0, "{found:#?}");
     assert!(!found.contains_key("twitcher_watch_last_success_timestamp_seconds{watch=\"fails\"}"));
+    let since = found["twitcher_watch_running_since_timestamp_seconds{watch=\"queue\"}"];
+    assert!(since > found["process_start_time_seconds"] - 1.0, "{found:#?}");
+    assert!(!found.contains_key("twitcher_watch_running_since_timestamp_seconds{watch=\"fails\"}"));
     // The one that waits has done so at least since it was seen to wait.
     let (waits, sum) = (Instant::now(), found["twitcher_start_delay_seconds_sum"]);
     eventually(DEADLINE, "what is told from what a start takes by itself", || {

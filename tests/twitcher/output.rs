@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use serde_json::Value;
+
+use super::control::told;
 use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
 
 fn started(watch: WatchFile) -> (Client, Daemon, Folder) {
@@ -75,4 +78,30 @@ fn how_a_run_ended_is_in_the_log() {
         let found = log.lines().any(|line| line.contains("fails") && line.contains("42"));
         if found { Ok(()) } else { Err(log) }
     });
+}
+
+#[test]
+fn the_log_as_json_has_times_as_numbers_of_seconds_as_the_control_socket_has_them() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("output-json");
+    Client::connect(&zookeeper).create("/value", "0");
+    let watch = WatchFile::watch("/value", "exit 3").key("name", "\"value\"").key("retries", 1);
+    let watch = watch.key("retry_delay", "\"1ms\"").key("on_failure", "\"stop\"");
+    let builder = Daemon::builder(&folder, &zookeeper).settings("[log]\nformat = \"json\"\n");
+    let daemon = builder.watch("value.toml", watch).start();
+    daemon.wait_for_log("stopped: ");
+    let log = daemon.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let lines: Vec<Value> = lines.collect();
+    let said = |message: &str| lines.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
+    let again = said("the same update will be tried again");
+    assert!(again[0]["after_seconds"].as_f64().is_some_and(|after| after < 1.0), "{again:?}");
+    let told = told(&daemon, &["history", "value", "--json"]);
+    let runs: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let failed = said("run failed");
+    assert_eq!((failed.len(), runs.len()), (2, 2), "{log}");
+    for (line, run) in failed.iter().zip(runs.iter().rev()) {
+        assert!(line["lasted_seconds"].as_f64().is_some_and(|lasted| lasted > 0.0), "{line}");
+        assert_eq!((&line["run"], &line["lasted_seconds"]), (&run["run"], &run["end"]["lasted_seconds"]));
+    }
 }

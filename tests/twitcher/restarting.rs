@@ -201,7 +201,7 @@ fn p3_a_file_that_is_taken_away_and_put_back_runs_nothing_that_was_applied() {
     rig.daemon.wait_for_log("removed");
     rig.daemon.write_watch("value.toml", &rig.file);
     eventually(DEADLINE, "the watch to be back", || rig.daemon.log().matches("added").count() == 2);
-    let looks = || rig.daemon.log().matches("update is not run event=loaded").count();
+    let looks = || rig.daemon.log().matches("update is not run: it was the first look").count();
     eventually(DEADLINE, "a look at the znode", || looks() == 1);
     rig.client.set("/value", "2");
     rig.gate.open();

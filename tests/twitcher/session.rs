@@ -28,12 +28,13 @@ const FORMS: &[(&str, &str)] = &[
     ("[TIME]", r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"),
     ("[TOOK]", r"\b(\d+(\.\d+)?(ms|µs)|\d+\.\d+s|\d+m \d+s)\b"),
     ("[RUN]", r"\b[0-9a-f]{13}\b"),
-    ("[PID]", r#"\bpid"?( |=|: )(?<redacted>\d+)"#),
+    ("[PID]", r#"\bpid"?( |=|: ?)(?<redacted>\d+)"#),
+    ("[UID]", r"\buid=(?<redacted>\d+)"),
     ("[ID]", r#""id":(?<redacted>\d+)"#),
     ("[SESSION]", r"\bsession (?<redacted>0x[0-9a-f]+)"),
-    ("[ZXID]", r#"zxid(=|": )(?<redacted>(0x[0-9a-f]+|\d+))"#),
-    ("[SECONDS]", r#"_seconds": (?<redacted>[\d.e-]+)"#),
-    ("[BYTES]", r#"rss_bytes": (?<redacted>\d+)"#),
+    ("[ZXID]", r#"zxid(=|": ?)(?<redacted>(0x[0-9a-f]+|\d+))"#),
+    ("[SECONDS]", r#"_seconds": ?(?<redacted>[\d.e-]+)"#),
+    ("[BYTES]", r#"rss_bytes": ?(?<redacted>\d+)"#),
     ("[RELEASE]", r"\btwitcher (?<redacted>\d+\.\d+\.\d+),"),
     ("[SERVERS]", r"\b127\.0\.0\.1:\d+(/[a-z0-9-]+)?"),
 ];
@@ -96,7 +97,7 @@ fn busy(folder: &Folder, zookeeper: &str, gate: &Gate) -> Daemon {
         file.and(&format!("/{name}"), command).key("name", format!("{name:?}"))
     };
     let file = named(WatchFile::from(String::new()), "idle", "echo well");
-    let file = named(file, "running", &gate.pass()).key("run_on_load", false);
+    let file = named(file, "running", &gate.pass()).key("run_on_load", false).key("timeout", "\"1h\"");
     let file = named(file, "settling", "true").key("settle", "\"1h\"");
     let file = named(file, "splayed", "true").key("splay", "\"1h\"");
     let file = named(file, "spaced", "true").key("min_interval", "\"1h\"");
@@ -208,6 +209,7 @@ fn what_is_said_while_zookeeper_is_away() {
     wait_for_state(&daemon, "a", "watching");
     proxy.cut();
     wait_for_state(&daemon, "a", "disconnected");
+    wait_for_trouble(&daemon);
     let mut session = Session::with(&daemon);
     for line in [
         "status",
@@ -225,6 +227,31 @@ fn what_is_said_while_zookeeper_is_away() {
         session.types(line);
     }
     session.is("away");
+}
+
+/// Waits until it is known what keeps a session from being made.
+fn wait_for_trouble(daemon: &Daemon) {
+    eventually(DEADLINE, "what keeps a session from being made", || {
+        let status = told(daemon, &["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        if status["zookeeper"]["trouble"].is_string() { Ok(()) } else { Err(status) }
+    });
+}
+
+#[test]
+fn what_is_said_while_zookeeper_refuses_the_credentials() {
+    let folder = Folder::new();
+    let credentials = folder.join("credentials");
+    // A scheme that the server does not know.
+    fs::write(&credentials, "unheard-of user:secret\n").expect("credentials");
+    fs::set_permissions(&credentials, Permissions::from_mode(0o600)).expect("credentials");
+    let settings = format!("{HOST}[zookeeper]\ncredentials_file = {credentials:?}\n");
+    let watch = WatchFile::watch("/a", "true").key("name", "\"a\"");
+    let builder = Daemon::builder(&folder, &shared_chroot("session-refused")).settings(&settings);
+    let daemon = builder.watch("a.toml", watch).start();
+    wait_for_state(&daemon, "a", "disconnected");
+    wait_for_trouble(&daemon);
+    Session::with(&daemon).types("status").types("status a").is("refused");
 }
 
 #[test]
@@ -282,8 +309,12 @@ fn events_are_lines_in_the_words_of_the_log() {
     let watch = WatchFile::watch("/a", "exit 3").key("name", "\"a\"").key("retries", 1);
     let watch = watch.key("retry_delay", "\"1ms\"").key("on_failure", "\"stop\"");
     let watch = watch.and_program("/b", &["/no/such/program"]).key("name", "\"b\"");
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    // What is decided about an update is in the log from this level on.
+    let builder = Daemon::builder(&folder, &zookeeper).settings("[log]\nlevel = \"debug\"\n");
+    let daemon = builder.watch("a.toml", watch).start();
     wait_for_state(&daemon, "a", "stopped");
+    told(&daemon, &["resume", "a"]);
+    told(&daemon, &["pause", "a"]);
     daemon.write_watch("broken.toml", "[[watch]]\nznode = 5\n");
     daemon.wait_for_log("broken.toml");
     daemon.remove_watch("broken.toml");
@@ -307,6 +338,13 @@ fn events_are_lines_in_the_words_of_the_log() {
     lines.sort_by_key(|line| words(line));
     let sorted = Output { stdout: (lines.join("\n") + "\n").into_bytes(), ..output };
     Session::with(&daemon).reads("events", &sorted).is("events");
+    for line in text.lines() {
+        let words = line.split_once(' ').expect("a time and more").1;
+        eventually(DEADLINE, format!("the log to say {words}"), || {
+            let log = daemon.log();
+            if log.lines().any(|line| line.ends_with(words)) { Ok(()) } else { Err(log) }
+        });
+    }
 
     let mut follower = Command::new(twitcher().get_program());
     follower.args(["events", "--follow", "--after", "0", "--run-dir"]).arg(daemon.run_dir());

@@ -290,23 +290,3 @@ fn check_reads_a_folder_as_the_daemon_would() {
     let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
     assert!(said.contains("twin.toml") && said.contains("good"), "{said}");
 }
-
-#[test]
-fn every_subcommand_says_what_it_is_for() {
-    for arguments in [
-        &["--help"][..],
-        &["run", "--help"],
-        &["check", "--help"],
-        &["import", "--help"],
-        &["poke", "--help"],
-        &["get", "--help"],
-    ] {
-        let output = twitcher().args(arguments).output().expect("the program");
-        done(&output);
-        let help = String::from_utf8(output.stdout).expect("text");
-        assert!(help.contains("Usage:"), "{help}");
-    }
-    let version = twitcher().arg("--version").output().expect("the program");
-    done(&version);
-    assert!(String::from_utf8_lossy(&version.stdout).contains(env!("CARGO_PKG_VERSION")));
-}

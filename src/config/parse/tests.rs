@@ -604,7 +604,7 @@ help: put [[watch]] above the keys of a watch
 git.toml:2:2: error: unknown table [watches] in a watch file
  2 | [watches]
    |  ^^^^^^^
-help: the only one is [[watch]]
+help: did you mean [[watch]]?
 "#]]
     );
     snapbox::assert_data_eq!(
