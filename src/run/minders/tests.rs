@@ -150,7 +150,7 @@ async fn what_is_asked_of_a_run_while_its_user_is_looked_up_is_done_once_the_use
     ])
     .await;
     for user in [first, second] {
-        std::fs::write(user, "").unwrap();
+        tokio::task::spawn_blocking(|| fs::write(user, "")).await.unwrap().unwrap();
     }
     assert_eq!(rig.current.hear_start().await, one);
     assert_eq!(rig.current.hear().await, Request::Signal { run: one, signal: number });
