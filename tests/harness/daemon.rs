@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use nix::sys::signal::Signal;
+use zookeeper_client::Stat;
 
 use super::http::{self, Answer};
+use super::ledger::has_applied;
 use super::minders::{end_minders, minders};
 use super::process::Process;
 use super::{DEADLINE, eventually};
@@ -232,10 +234,24 @@ impl Daemon {
         });
     }
 
+    /// Waits until what this watch last ended well with, as it is on disk, is this state of its znode.
+    #[track_caller]
+    pub fn wait_until_applied(&self, watch: &str, stat: &Stat) {
+        let ledger = self.state_dir().join("ledger.json");
+        eventually(DEADLINE, format!("{watch} in the ledger"), || has_applied(&ledger, watch, stat));
+    }
+
+    /// A connection with its control socket, on which a read fails that waits for too long; or why there is none.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let stream = UnixStream::connect(self.run_dir().join("control.sock"))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(stream)
+    }
+
     /// A connection with its control socket.
     #[track_caller]
     pub fn control(&self) -> UnixStream {
-        UnixStream::connect(self.run_dir().join("control.sock")).expect("the control socket")
+        self.connect().expect("the control socket")
     }
 
     /// What its control socket answers, as to `GET /livez`.

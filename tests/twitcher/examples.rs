@@ -3,8 +3,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::zookeeper::eventually::within;
 use crate::harness::{
     Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot, twitcher,
 };
@@ -29,19 +33,39 @@ fn the_demo_shows_three_hosts_that_catch_up_with_a_push_and_leaves_nothing_behin
 fn the_demo_takes_everything_down_when_it_is_asked_to_end() {
     let folder = Folder::new();
     let said = fs::File::create(folder.join("said")).expect("a file");
-    let mut child = demo(&folder).stdout(said).spawn().expect("cargo");
+    let mut demo = Demo(demo(&folder).stdout(said).spawn().expect("cargo"));
     let said = || fs::read_to_string(folder.join("said")).expect("what it said");
     // It may have to be built first.
     eventually(DEADLINE * 10, "the demo to say what to try", || {
-        assert_eq!(child.try_wait().expect("the demo"), None, "it ended: {}", said());
+        assert_eq!(demo.0.try_wait().expect("the demo"), None, "it ended: {}", said());
         if said().contains("Ctrl-C") { Ok(()) } else { Err(said()) }
     });
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("a signal");
-    let status = child.wait().expect("the demo");
+    demo.ask_to_end();
+    let status = eventually(DEADLINE, "its end", || demo.0.try_wait().expect("the demo"));
     fs::remove_file(folder.join("said")).expect("what it said");
     assert_eq!(status.code(), Some(0));
     assert_eq!(left_in(&folder), Vec::<PathBuf>::new());
+}
+
+/// A demo that runs. It ends what it has started when it is asked to end, and is asked here at the latest.
+struct Demo(Child);
+
+impl Demo {
+    fn ask_to_end(&self) {
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let has_ended = |demo: &mut Self| demo.0.try_wait().is_ok_and(|status| status.is_some());
+        if !has_ended(self) {
+            self.ask_to_end();
+            within(DEADLINE, || has_ended(self));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The demo, which keeps its files in this folder. It is built by the same cargo as this test.

@@ -39,6 +39,9 @@ fn p1_a_znode_that_is_deleted_and_created_at_once_is_run_with_what_it_holds_then
     client.delete("/value");
     client.create("/value", "same");
     runs.expect(&["same", "same"]);
+    // Once.
+    client.set("/value", "another");
+    runs.expect(&["same", "same", "another"]);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -20,8 +19,7 @@ use crate::harness::{
 
 /// What the control socket serves.
 fn scrape(daemon: &Daemon) -> io::Result<String> {
-    let socket = UnixStream::connect(daemon.run_dir().join("control.sock"))?;
-    let Answer { status, head, body } = http::ask(socket, "GET /metrics")?;
+    let Answer { status, head, body } = http::ask(daemon.connect()?, "GET /metrics")?;
     assert_eq!(status, 200, "{body}");
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     Ok(body)
@@ -208,7 +206,9 @@ fn serving(folder: &Folder, address: SocketAddr) -> Daemon {
 }
 
 fn get(address: SocketAddr, request: &str) -> io::Result<Answer> {
-    http::ask(TcpStream::connect(address)?, request)
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    http::ask(stream, request)
 }
 
 #[test]
@@ -266,8 +266,10 @@ fn p5_p8_strangers_that_are_silent_slow_or_many_keep_neither_others_out_nor_the_
 #[test]
 fn p8_a_port_that_is_taken_is_said_once_and_had_once_it_is_free() {
     let folder = Folder::new();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("its address");
+    // Nobody else's in between.
+    let port = Port::reserve();
+    let address = port.address();
+    let taken = TcpListener::bind(address).expect("the reserved port");
     let mut daemon = serving(&folder, address);
     daemon.wait_for_log(&format!("cannot serve metrics at {address}: Address already in use"));
     daemon.wait_for_log("ready: ");

@@ -159,8 +159,7 @@ fn p1_p3_a_server_that_stops_in_its_tracks_is_followed_when_it_goes_on() {
     eventually(DEADLINE, "the daemon's connection alone", || connections() == 1);
     test.server.freeze();
     // It is silent for longer than a client has patience with it.
-    let log = test.daemon.log().len();
-    eventually(DEADLINE, "the daemon to say so", || test.daemon.log().len() > log);
+    test.daemon.wait_for_log("lost the connection to ZooKeeper");
     test.server.thaw();
     test.set("afterwards");
     test.changes.expect(&["loaded 0", "changed afterwards"]);
@@ -180,17 +179,8 @@ fn p8_a_daemon_that_starts_before_its_ensemble_waits_for_it() {
         .watch("value.toml", WatchFile::watch("/value", &runs.append("$TWITCHER_EVENT $(cat)")))
         .start();
     // It has tried in vain.
-    eventually(DEADLINE, "the daemon to say so", || daemon.log().contains("ZooKeeper"));
+    daemon.wait_for_log("cannot reach ZooKeeper");
     assert!(daemon.is_running());
     server.start_again();
     runs.expect(&["loaded 0"]);
-}
-
-#[test]
-fn p1_an_update_made_while_the_daemon_was_dead_is_run_when_it_is_back() {
-    let mut test = Watched::new("1s", directly);
-    test.daemon.kill();
-    test.set("meanwhile");
-    test.daemon.start_again();
-    test.changes.expect(&["loaded 0", "loaded meanwhile"]);
 }

@@ -120,7 +120,8 @@ fn a_server_that_does_not_answer_is_status_4_when_the_time_is_over() {
     server.freeze();
     let since = Instant::now();
     let error = poked(&server.address(), &["--timeout", "500ms", "/a"], b"").unwrap_err();
-    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    // Less than where nothing is said of the time.
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     assert_eq!(error.exit_code(), 4);
     assert!(error.to_string().contains("within 0.5 s"), "{error}");
     server.thaw();
@@ -156,10 +157,11 @@ fn contents_are_refused_when_they_are_longer_than_the_server_takes() {
     assert_eq!(got(&servers, &["/a"]).unwrap().len(), most);
     let most_new = most - 27;
     poked(&servers, &["--create", "/b", "-"], &vec![b'x'; most_new]).unwrap();
+    // It is not tried until the time is over, which is longer than a test waits for anything.
     for (line, length) in [
-        (&["/a", "-"][..], most + 1),
-        (&["--create", "/c", "-"][..], most_new + 1),
-        (&["/a", "-"][..], 1 << 20),
+        (&["--timeout", "60s", "/a", "-"][..], most + 1),
+        (&["--timeout", "60s", "--create", "/c", "-"][..], most_new + 1),
+        (&["--timeout", "60s", "/a", "-"][..], 1 << 20),
     ] {
         let since = Instant::now();
         let error = poked(&servers, line, &vec![b'x'; length]).unwrap_err();
@@ -168,7 +170,7 @@ fn contents_are_refused_when_they_are_longer_than_the_server_takes() {
             other => panic!("{other}"),
         }
         assert_eq!(error.exit_code(), 1);
-        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+        assert!(since.elapsed() < DEADLINE, "{:?}", since.elapsed());
     }
     let error = runtime()
         .block_on(poke(

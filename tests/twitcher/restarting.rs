@@ -73,11 +73,7 @@ impl Rig {
     #[track_caller]
     fn wait_until_the_ledger_has(&self, value: &str) {
         assert_eq!(self.client.get("/value"), Some(value.into()));
-        let mzxid = self.client.stat("/value").mzxid.to_string();
-        eventually(DEADLINE, "the ledger to have it", || {
-            let ledger = fs::read_to_string(self.daemon.state_dir().join("ledger.json"));
-            if ledger.as_ref().is_ok_and(|text| text.contains(&mzxid)) { Ok(()) } else { Err(ledger) }
-        });
+        self.daemon.wait_until_applied("value", &self.client.stat("/value"));
     }
 
     /// Starts the daemon and waits until it has looked at the znode. What it would run for that is run before

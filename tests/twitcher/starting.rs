@@ -1,14 +1,15 @@
 //! What a daemon can be told when it is started.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::process::Process;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Follower, Journal, WatchFile, eventually, root_can, shared_chroot,
+    twitcher,
 };
 
 /// A place with a znode that says which it is.
@@ -127,7 +128,7 @@ fn p8_another_user_who_locks_what_he_can_read_keeps_no_daemon_from_starting() {
     }
     let folder = Folder::new();
     let zookeeper = place("locked");
-    let (runs, pid_file) = (Journal::new(&folder, "runs"), folder.join("pid"));
+    let (runs, pid_file) = (Journal::new(&folder, "runs"), folder.join("twitcher.pid"));
     let mut daemon = Daemon::builder(&folder, &zookeeper)
         .argument("--pidfile")
         .argument(&pid_file)
@@ -136,44 +137,30 @@ fn p8_another_user_who_locks_what_he_can_read_keeps_no_daemon_from_starting() {
     runs.expect(&["locked"]);
     // So that all that it leaves behind is there.
     daemon.kill();
-    let lock_of_pid = pid_file.with_extension("lock");
     let files = [
         daemon.run_dir().join("daemon.lock"),
         daemon.state_dir().join("daemon.lock"),
-        lock_of_pid,
+        folder.join("twitcher.pid.lock"),
         pid_file.clone(),
     ];
-    let mut strangers = Vec::new();
-    let mut held = Vec::new();
-    for file in &files {
+    let lock = |file: &PathBuf| {
         assert!(file.exists(), "{}", file.display());
-        let mut stranger = Command::new("setpriv")
-            .args([format!("--reuid={STRANGER}"), format!("--regid={STRANGER}"), "--clear-groups".into()])
-            .args(["flock", "--exclusive"])
-            .arg(file)
-            // Until nobody writes to it any more.
-            .args(["sh", "-c", "echo held; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("setpriv");
-        let mut line = String::new();
-        BufReader::new(stranger.stdout.as_mut().expect("its stdout")).read_line(&mut line).expect("a line");
-        held.push(line == "held\n");
-        strangers.push(stranger);
-    }
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={STRANGER}"), format!("--regid={STRANGER}"), "--clear-groups".into()]);
+        command.args(["flock", "--exclusive"]).arg(file);
+        // It ends with what follows it.
+        command.args(["sh", "-c", "echo held; exec cat"]).stdin(Stdio::piped()).stderr(Stdio::null());
+        Follower::start(&mut command)
+    };
+    let mut strangers = files.each_ref().map(lock);
     // The pid is for everybody to read.
-    assert_eq!(held, [false, false, false, true]);
+    let held = strangers.each_mut().map(Follower::line);
+    assert_eq!(held, [None, None, None, Some("held".into())]);
     daemon.start_again();
     runs.expect(&["locked", "locked"]);
     let pid = format!("{}\n", daemon.pid());
     assert_eq!(fs::read_to_string(&pid_file).expect("the pid file"), pid);
     assert_eq!(daemon.stop().code(), Some(0));
-    for mut stranger in strangers {
-        drop(stranger.stdin.take());
-        stranger.wait().expect("its end");
-    }
 }
 
 /// A daemon that is no child of this process.

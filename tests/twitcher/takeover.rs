@@ -87,6 +87,11 @@ impl Rig {
         })
     }
 
+    /// What the minder runs now, or nothing where the time of it is over already.
+    fn children(&self) -> Vec<Process> {
+        self.daemon.minder().children()
+    }
+
     /// How often each of `slow`'s runs that ended did so with `outcome`.
     fn endings(&self, outcome: &str) -> usize {
         let log = self.daemon.log();
@@ -182,9 +187,10 @@ fn p2_a_run_that_ended_while_no_daemon_was_there_is_told_once_by_the_next() {
 #[test]
 fn p1_p2_p6_a_run_whose_time_is_over_while_no_daemon_is_there_timed_out_in_the_log_of_the_next() {
     let mut rig = Rig::with("QUEUE", "", |watch| watch.key("timeout", "\"2s\"").key("kill_after", "\"1s\""));
-    let (minder, child) = (rig.daemon.minder(), rig.child());
+    let (minder, children) = (rig.daemon.minder(), rig.children());
     rig.daemon.kill();
-    eventually(DEADLINE, "the child and the minder to end", || !child.is_alive() && !minder.is_alive());
+    eventually(DEADLINE, "the minder to end", || !minder.is_alive());
+    assert!(!children.into_iter().any(Process::is_alive));
     rig.client.set("/value", "1");
     rig.daemon.start_again();
     rig.wait_for_endings("timed-out", 1);
@@ -195,14 +201,16 @@ fn p1_p2_p6_a_run_whose_time_is_over_while_no_daemon_is_there_timed_out_in_the_l
 #[test]
 fn p2_p6_a_run_that_is_taken_over_keeps_its_timeout() {
     let mut rig = Rig::with("QUEUE", "", |watch| watch.key("timeout", "\"4s\"").key("kill_after", "\"1s\""));
-    let child = rig.child();
+    let children = rig.children();
     rig.daemon.kill();
     rig.client.set("/value", "1");
     rig.daemon.start_again();
     rig.wait_until_seen("1");
-    assert_eq!(rig.runs.lines(), ["start 0"]);
+    // Nothing is started beside it. On a slow machine it may be over by now.
+    let lines = rig.runs.lines();
+    assert!(lines == ["start 0"] || !children.iter().any(|child| child.is_alive()), "{lines:?}");
     rig.wait_for_endings("timed-out", 1);
-    assert!(!child.is_alive());
+    assert!(!children.into_iter().any(Process::is_alive));
     rig.gate.open();
     rig.runs.expect(&["start 0", "start 1", "end 1"]);
 }
@@ -260,10 +268,10 @@ fn p2_a_run_whose_minder_and_daemon_were_killed_is_waited_for_and_lost_and_updat
 fn p2_p6_a_run_that_outlives_both_keeps_its_timeout() {
     let adjust = |watch: WatchFile| watch.key("timeout", "\"4s\"").key("output", "\"null\"");
     let mut rig = Rig::with("QUEUE", "", adjust);
-    let child = rig.child();
+    let children = rig.children();
     kill_both(&mut rig);
     rig.wait_for_endings("timed-out", 1);
-    assert!(!child.is_alive());
+    assert!(!children.into_iter().any(Process::is_alive));
     rig.gate.open();
     rig.runs.expect(&["start 0", "start 0", "end 0"]);
 }
@@ -424,16 +432,13 @@ fn children_go_on_when_a_daemon_stops_that_was_not_told_to_stop_them() {
 }
 
 #[test]
-fn a_second_daemon_on_a_state_folder_ends_with_1_and_says_why_and_one_that_cannot_be_used_is_shared() {
+fn a_second_daemon_on_a_state_folder_ends_with_1_and_says_why_and_one_that_cannot_be_used_is_done_without() {
     let rig = Rig::new("QUEUE");
-    let start = |state_dir: &Path, run_dir: &Path| {
-        let mut command = twitcher();
-        command.args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1", "--run-dir"]).arg(run_dir);
-        command.arg("--state-dir").arg(state_dir).arg("--config-path").arg(rig.daemon.watches());
-        command
-    };
     let other = Folder::new();
-    let output = start(&rig.daemon.state_dir(), &other.join("run")).output().expect("a second daemon");
+    let mut second = twitcher();
+    second.args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1"]);
+    second.arg("--run-dir").arg(other.join("run")).arg("--state-dir").arg(rig.daemon.state_dir());
+    let output = second.arg("--config-path").arg(rig.daemon.watches()).output().expect("a second daemon");
     assert_eq!(output.status.code(), Some(1));
     let expected = format!(
         "twitcher: another daemon uses the state folder {}\n\
@@ -442,18 +447,14 @@ fn a_second_daemon_on_a_state_folder_ends_with_1_and_says_why_and_one_that_canno
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
     // Nobody can use this one, and that is no reason not to start.
-    let file = other.join("file");
-    fs::write(&file, "in the way").expect("a file");
-    let log = fs::File::create(other.join("log")).expect("a log");
-    let mut third = start(&file, &other.join("run")).stderr(log).spawn().expect("a third daemon");
-    eventually(DEADLINE, "the third daemon to say so and go on", || {
-        let log = fs::read_to_string(other.join("log")).expect("a log");
-        let said = log.contains("what is applied is not kept") && log.contains("started");
-        if said { Ok(()) } else { Err(log) }
-    });
-    third.kill().expect("the end of the third daemon");
-    third.wait().expect("the end of the third daemon");
-    end_minders(&other.join("run"), Path::new(PROGRAM));
+    let other = Folder::new();
+    let third = Daemon::builder(&other, "127.0.0.1:1");
+    fs::remove_dir(other.join("state")).expect("a folder to go");
+    fs::write(other.join("state"), "in the way").expect("a file");
+    let mut third = third.start();
+    third.wait_for_log("what is applied is not kept");
+    third.wait_for_log("started release=");
+    assert!(third.is_running());
 }
 
 #[test]

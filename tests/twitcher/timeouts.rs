@@ -3,6 +3,15 @@
 use crate::harness::process::Process;
 use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
 
+/// The process that has said its pid. `None`: its time was over before it was looked for.
+fn process(line: &str) -> Option<Process> {
+    Process::find(line.parse().expect("a pid"))
+}
+
+fn is_gone(process: Option<Process>) -> bool {
+    !process.is_some_and(Process::is_alive)
+}
+
 #[test]
 fn p6_a_child_and_a_grandchild_that_ignore_the_request_to_end_are_killed() {
     let folder = Folder::new();
@@ -22,14 +31,8 @@ fn p6_a_child_and_a_grandchild_that_ignore_the_request_to_end_are_killed() {
         WatchFile::watch("/value", &commands.join("\n")).key("timeout", "\"2s\"").key("kill_after", "\"1s\"");
     let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
     let lines = runs.wait_for(2);
-    let processes: Vec<Process> = lines
-        .iter()
-        .map(|line| {
-            let pid = line.parse().expect("a pid");
-            Process::find(pid).expect("a process that has not been killed yet")
-        })
-        .collect();
-    eventually(DEADLINE, "both to be gone", || processes.iter().all(|process| !process.is_alive()));
+    let processes: Vec<Option<Process>> = lines.iter().map(|line| process(line)).collect();
+    eventually(DEADLINE, "both to be gone", || processes.iter().copied().all(is_gone));
     assert_eq!(runs.wait_for(3)[2], "asked");
     // The watch goes on: the next update is run as the first was.
     client.set("/value", "1");
@@ -48,9 +51,8 @@ fn p6_what_a_child_leaves_of_its_group_is_killed_as_well_when_its_time_is_over()
     let watch =
         WatchFile::watch("/value", &commands.join("\n")).key("timeout", "\"2s\"").key("kill_after", "\"1s\"");
     let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-    let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
-    let grandchild = Process::find(pid).expect("a grandchild");
-    eventually(DEADLINE, "the grandchild to be gone", || !grandchild.is_alive());
+    let grandchild = process(&runs.wait_for(1)[0]);
+    eventually(DEADLINE, "the grandchild to be gone", || is_gone(grandchild));
 }
 
 #[test]
@@ -85,10 +87,9 @@ fn p5_p6_a_child_that_stops_itself_is_killed_when_its_time_is_over() {
         .key("kill_after", "\"1s\"")
         .and("/value", &other.append("$(cat)"));
     let _daemon = Daemon::builder(&folder, &zookeeper).watch("both.toml", watches).start();
-    let pid = stopped.wait_for(1).remove(0).parse().expect("a pid");
-    let child = Process::find(pid).expect("a stopped process");
+    let child = process(&stopped.wait_for(1)[0]);
     other.expect(&["0"]);
-    eventually(DEADLINE, "the child to be gone", || !child.is_alive());
+    eventually(DEADLINE, "the child to be gone", || is_gone(child));
 }
 
 #[test]
@@ -101,8 +102,7 @@ fn p6_a_run_goes_over_its_time_while_no_daemon_is_there_and_is_ended() {
     let watch =
         WatchFile::watch("/value", &commands.join("\n")).key("timeout", "\"3s\"").key("kill_after", "\"1s\"");
     let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-    let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
-    let child = Process::find(pid).expect("a child");
+    let child = process(&runs.wait_for(1)[0]);
     daemon.kill();
-    eventually(DEADLINE, "the child to be gone", || !child.is_alive());
+    eventually(DEADLINE, "the child to be gone", || is_gone(child));
 }
