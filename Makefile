@@ -3,7 +3,7 @@
 # Where rustup puts it, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench bench-limits deps
+.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench bench-limits deps deps-build
 
 help:
 	@echo 'make demo       one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make bench      what twitcher costs, beside what one would take instead: a table'
 	@echo 'make bench-limits  what must not become slower: fails if it has'
 	@echo 'make deps       installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
+	@echo 'make deps-build  installs what the program is built with beside a Rust toolchain: a C compiler'
 
 # Not optimised: that builds in half the time, and what the demo waits for is git and the network.
 demo: deps
@@ -32,24 +33,26 @@ faults: deps
 	cargo test --locked --test faults
 
 # The second package is the first with another revision, to upgrade to.
-test-boot: deb
+test-boot: deps deb
 	@.ci/dependencies boot
 	cargo deb --no-build --deb-revision 2 --output target/packages/
 	cargo test --locked --test boot
 
-lint: deps
+# The last two are in no '--all-targets': plain 'cargo test' is not to run them.
+lint: deps-build
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --test faults --test boot --locked -- -D warnings
 
-deny: deps
+deny: deps-build
 	@.ci/dependencies deny
 	cargo deny --config .ci/deny.toml --log-level error check bans licenses sources
 
-build: deps
+build: deps-build
 	cargo build --release --locked
 
 # Man pages and completions, beside the program in every package.
-pages: deps
+pages: deps-build
 	cargo run --quiet --locked --example pages -- target/pages
 
 deb: build pages
@@ -71,4 +74,7 @@ bench-limits: deps
 	cargo bench --locked --bench load --bench spawn
 
 deps:
-	@.ci/dependencies
+	@.ci/dependencies test
+
+deps-build:
+	@.ci/dependencies build
