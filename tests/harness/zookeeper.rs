@@ -249,13 +249,13 @@ impl Server {
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
-    /// Waits until all of an ensemble serve, under one leader: one that was frozen may not have heard yet that
+    /// Waits until all of these, which are those of an ensemble that run, serve, under one leader: one that was frozen may not have heard yet that
     /// it is one no more.
-    pub fn wait_until_they_agree(servers: &[Self]) {
+    pub fn wait_until_they_agree<'a>(servers: impl IntoIterator<Item = &'a Self> + Copy) {
         eventually(DEADLINE, "an ensemble with one leader", || {
-            let modes: Vec<Option<String>> = servers.iter().map(Self::mode).collect();
+            let modes: Vec<Option<String>> = servers.into_iter().map(Self::mode).collect();
             let count = |mode: &str| modes.iter().filter(|other| other.as_deref() == Some(mode)).count();
-            let agree = count("leader") == 1 && count("follower") == servers.len() - 1;
+            let agree = count("leader") == 1 && count("follower") == modes.len() - 1;
             if agree { Ok(()) } else { Err(modes) }
         });
     }

@@ -9,7 +9,7 @@ use nix::unistd::{Uid, User};
 use serde_json::{Map, Value, json};
 
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, is_shown, root_can, shared_chroot,
 };
 
 /// The program that says what it has inherited, compiled once, where every user can execute it.
@@ -127,6 +127,7 @@ fn clean(user: &User, supplementary: &[u32], stdout: Value, is_root: bool) -> Va
         "leads its process group": true,
         "leads its session": true,
         "has a terminal": false,
+        "has a key of another's": false,
     })
 }
 
@@ -213,6 +214,8 @@ fn the_dirt_that_a_daemon_is_started_with_is_dirt() {
     assert_eq!(printed["timer slack"], 1_234_567);
     assert_eq!(printed["OOM score adjustment"], "300");
     assert_eq!(printed["has a terminal"], true);
+    let has_key = printed["has a key of another's"] == true;
+    is_shown(has_key, "this kernel, or who runs this container, lets nobody have keys");
     if Uid::effective().is_root() {
         assert_eq!(printed["supplementary groups"], json!([1, 2, 3]));
         assert_eq!(printed["some capability inheritable"], true);

@@ -150,6 +150,41 @@ fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
 }
 
 #[test]
+fn a_run_is_told_of_an_update_that_comes_meanwhile_and_so_is_all_that_came_from_it() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("notify-signal");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "0");
+    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    // The signal ends a `read`, and it goes on with the next.
+    let told = |who: &str| {
+        let trap = format!("trap '{}' USR1", runs.append(&format!("{who} told")));
+        format!("{trap}; {}; until {}; do :; done", runs.append(&format!("{who} waits")), gate.pass())
+    };
+    let command = format!("({}) &\n{}\nwait\n{}", told("child"), told("main"), runs.append("end $(cat)"));
+    let watch = WatchFile::watch("/value", &command).key("notify_signal", "\"USR1\"");
+    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let next = |from: usize, expected: &[&str]| {
+        let mut lines = runs.wait_for(from + expected.len()).split_off(from);
+        lines.sort();
+        assert_eq!(lines, expected);
+    };
+    next(0, &["child waits", "main waits"]);
+    client.set("/value", "1");
+    next(2, &["child told", "main told"]);
+    client.set("/value", "2");
+    next(4, &["child told", "main told"]);
+    gate.let_through(2);
+    // What came last is run next, and has not been told of itself.
+    runs.wait_for(7);
+    assert_eq!(runs.lines()[6], "end 0");
+    next(7, &["child waits", "main waits"]);
+    gate.let_through(2);
+    runs.wait_for(10);
+    assert_eq!(runs.lines()[9..], ["end 2"]);
+}
+
+#[test]
 fn p1_p2_a_run_that_outlives_a_killed_daemon_is_waited_for_by_the_next() {
     a_run_that_outlives_its_daemon_is_waited_for(Daemon::kill);
 }

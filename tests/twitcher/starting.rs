@@ -1,6 +1,7 @@
 //! What a daemon can be told when it is started.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -116,6 +117,50 @@ fn a_pid_file_names_the_daemon_is_locked_while_it_runs_and_goes_with_it() {
     assert_eq!(fs::read_to_string(&file).expect("the pid file"), pid);
     assert_eq!(daemon.stop().code(), Some(0));
     assert!(!file.exists());
+}
+
+#[test]
+fn a_run_folder_that_others_can_write_to_is_not_used_and_the_daemon_ends_with_1() {
+    let folder = Folder::new();
+    let builder = Daemon::builder(&folder, &place("open-run"));
+    let run_dir = folder.join("run");
+    fs::set_permissions(&run_dir, Permissions::from_mode(0o777)).expect("a folder for everybody");
+    let mut daemon = builder.start();
+    assert_eq!(daemon.wait().code(), Some(1));
+    let why = format!("cannot use the folder {}: its group or others can write to it", run_dir.display());
+    assert!(daemon.log().contains(&why), "{}", daemon.log());
+}
+
+#[test]
+fn p8_a_state_folder_that_others_can_write_to_is_not_used_and_the_daemon_goes_on_without() {
+    let folder = Folder::new();
+    let runs = Journal::new(&folder, "runs");
+    let builder = Daemon::builder(&folder, &place("open-state"));
+    let state_dir = folder.join("state");
+    fs::set_permissions(&state_dir, Permissions::from_mode(0o777)).expect("a folder for everybody");
+    let mut daemon = builder.watch("whose.toml", WatchFile::watch("/whose", &runs.append("$(cat)"))).start();
+    runs.expect(&["open-state"]);
+    daemon.wait_for_log(&format!(
+        "cannot use the state folder {}: its group or others can write to it (mode 0777); what is applied is not kept",
+        state_dir.display()
+    ));
+    daemon.wait_for_log("run ended");
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(!state_dir.join("ledger.json").exists());
+}
+
+#[test]
+fn p7_a_settings_file_that_others_can_write_is_refused() {
+    let folder = Folder::new();
+    let builder = Daemon::builder(&folder, &place("open-settings"));
+    let settings = folder.join("twitcher.toml");
+    fs::write(&settings, "").expect("a settings file");
+    fs::set_permissions(&settings, Permissions::from_mode(0o666)).expect("a file for everybody");
+    let mut daemon = builder.start();
+    assert_eq!(daemon.wait().code(), Some(3));
+    let log = daemon.log();
+    assert!(log.contains("is not safe: its group or others can write it (mode 0666)"), "{log}");
+    assert!(log.contains(&format!("help: chmod go-w {}", settings.display())), "{log}");
 }
 
 /// A user that nobody on this machine is.

@@ -162,3 +162,30 @@ fn p6_a_daemon_that_is_to_end_its_children_when_it_stops_does_and_asks_them_firs
     assert!(!child.is_alive());
     assert_eq!(runs.lines()[1..], ["asked"]);
 }
+
+#[test]
+fn a_daemon_that_waits_for_its_children_when_it_stops_waits_no_longer_when_it_is_asked_again() {
+    let folder = Folder::new();
+    let zookeeper = shared_chroot("stop-twice");
+    Client::connect(&zookeeper).create("/value", "0");
+    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let command = [
+        format!("trap '{}' TERM", runs.append("asked")),
+        runs.append("$$"),
+        format!("until {}; do :; done", gate.pass()),
+    ];
+    let watch = WatchFile::watch("/value", &command.join("\n")).key("kill_after", "\"1h\"");
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .settings("[daemon]\nstop_children = true\n")
+        .watch("value.toml", watch)
+        .start();
+    let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
+    let child = Process::find(pid).expect("a child");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(runs.wait_for(2)[1], "asked");
+    assert!(daemon.is_running());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(daemon.log().contains("stopping at once: SIGTERM again"), "{}", daemon.log());
+    assert!(child.is_alive());
+}
