@@ -20,10 +20,11 @@ use super::{DEADLINE, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_twitcher");
 
-/// Makes a copy of the program, in place of one that is there.
+/// Makes a copy of the program. As with a package manager another file takes the place of the one that is there.
 pub fn install(destination: &Path) {
-    let _ = fs::remove_file(destination);
-    fs::copy(PROGRAM, destination).expect("a copy of the program");
+    let new = destination.with_extension("new");
+    fs::copy(PROGRAM, &new).expect("a copy of the program");
+    fs::rename(new, destination).expect("a copy in its place");
 }
 
 /// The program, to be given arguments, with nothing of the tests' environment but the search path.

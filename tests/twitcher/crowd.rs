@@ -1,25 +1,31 @@
 //! Many children, at once and one after the other, and what they leave behind: nothing.
 
-use std::fs;
-
 use crate::harness::process::Process;
 use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
 
-/// What a process has resident, in KiB.
-fn resident(process: Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("its status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its resident set");
-    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+/// What the descriptors of a process stand for, sorted.
+fn descriptors(process: Process) -> Vec<String> {
+    let mut descriptors: Vec<String> = process
+        .descriptors()
+        .into_iter()
+        .map(|descriptor| {
+            let what = descriptor.split_once(' ').expect("a number and what it stands for").1;
+            // Pipes and sockets are told by numbers that differ for each.
+            what.split_once(":[").map_or(what, |(kind, _)| kind).to_owned()
+        })
+        .collect();
+    descriptors.sort();
+    descriptors
 }
 
-/// How many descriptors, once there are no children.
+/// The descriptors of a daemon and its minder, once there are no children.
 #[track_caller]
-fn descriptors_at_rest(processes: [Process; 2], expected: Option<[usize; 2]>) -> [usize; 2] {
-    let mut before = [0, 0];
-    eventually(DEADLINE, "no child, and as many descriptors as before", || {
-        let now = processes.map(|process| process.descriptors().len());
-        let rest = processes[1].children().is_empty() && expected.map_or(now == before, |known| now == known);
-        before = now;
+fn descriptors_at_rest(processes: [Process; 2], expected: Option<&[Vec<String>; 2]>) -> [Vec<String>; 2] {
+    let mut before = [Vec::new(), Vec::new()];
+    eventually(DEADLINE, "no child, and the same descriptors as before", || {
+        let now = processes.map(descriptors);
+        let rest = processes[1].children().is_empty() && now == *expected.unwrap_or(&before);
+        before.clone_from(&now);
         if rest { Ok(now) } else { Err((now, expected, processes[1].children().len())) }
     })
 }
@@ -61,7 +67,7 @@ fn p5_a_thousand_children_at_once_are_minded_and_leave_nothing_behind() {
     assert_eq!(ends.lines().len(), WATCHES);
     gate.let_through(WATCHES * UPDATES);
     ends.wait_for(WATCHES * (UPDATES + 1));
-    descriptors_at_rest(processes, Some(idle));
+    descriptors_at_rest(processes, Some(&idle));
     assert!(processes[1].zombies().is_empty());
 }
 
@@ -91,10 +97,10 @@ fn two_thousand_runs_in_sequence_leave_neither_descriptor_nor_zombie_nor_byte_be
     };
     run_until(1, WARM);
     let idle = descriptors_at_rest(processes, None);
-    let before = processes.map(resident);
+    let before = processes.map(Process::resident_kib);
     run_until(WARM + 1, UPDATES);
-    descriptors_at_rest(processes, Some(idle));
-    let after = processes.map(resident);
+    descriptors_at_rest(processes, Some(&idle));
+    let after = processes.map(Process::resident_kib);
     assert!(processes.iter().all(|process| process.zombies().is_empty()));
     // The daemon's runtime gives its threads arenas of their own as they come to need them; what would be
     // left of each of two thousand runs, if it were 512 bytes, is more than this.

@@ -496,23 +496,6 @@ fn p4_links_that_go_round_in_circles_and_what_is_no_file_disturb_nothing() {
 }
 
 #[test]
-fn a_burst_of_writes_is_one_change() {
-    let test = Loaded::new();
-    let (one, others) = (Journal::new(&test.folder, "one"), Journal::new(&test.folder, "others"));
-    // Stopped, so that on a slow machine, too, all of it is there when it looks.
-    test.daemon.signal(Signal::SIGSTOP);
-    for number in 1..=40 {
-        test.daemon.write_watch("one.toml", watch(&one, &number.to_string()));
-        test.daemon.write_watch(&format!("other-{number}.toml"), watch(&others, "other"));
-    }
-    test.daemon.signal(Signal::SIGCONT);
-    one.expect(&["40 0"]);
-    others.wait_for(40);
-    test.fence();
-    assert_eq!((one.lines().len(), others.lines().len()), (1, 40));
-}
-
-#[test]
 fn a_change_is_seen_behind_more_events_than_the_kernel_keeps() {
     let test = Loaded::new();
     let more = Journal::new(&test.folder, "more");

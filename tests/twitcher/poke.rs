@@ -36,23 +36,6 @@ fn got(servers: &str, line: &[&str]) -> Result<Vec<u8>, CommandError> {
 }
 
 #[test]
-fn what_was_poked_is_got_byte_for_byte() {
-    let servers = shared_chroot("poke");
-    assert_eq!(poked(&servers, &["--create", "/a/b/c", "--data", "text"], b"").unwrap(), "");
-    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"text");
-    assert_eq!(got(&servers, &["/a/b"]).unwrap(), b"");
-    poked(&servers, &["/a/b/c", "-"], b"\0\xff\n\n").unwrap();
-    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"\0\xff\n\n");
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, "from a file\n").unwrap();
-    poked(&servers, &["/a/b/c", "--file", file.path().to_str().unwrap()], b"").unwrap();
-    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"from a file\n");
-    assert!(poked(&servers, &["-v", "/a/b/c"], b"").unwrap().starts_with("/a/b/c: wrote "));
-    let time = String::from_utf8(got(&servers, &["/a/b/c"]).unwrap()).unwrap();
-    assert!(time.split(' ').next().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
-}
-
-#[test]
 fn what_was_set_is_listed_and_can_be_removed() {
     let servers = shared_chroot("set");
     let ensemble = Ensemble::plain(&servers);
@@ -84,16 +67,6 @@ fn what_was_set_is_listed_and_can_be_removed() {
         assert_eq!((&*error.to_string(), error.exit_code()), ("no znode /a", 1));
     }
     assert_eq!(set(&["/a", "x"], b"").unwrap_err().exit_code(), 1);
-}
-
-#[test]
-fn a_missing_znode_is_an_error_that_names_the_remedy() {
-    let servers = shared_chroot("poke-missing");
-    let error = poked(&servers, &["/a", "--data", "x"], b"").unwrap_err();
-    assert_eq!(error.to_string(), "no znode /a\nhelp: make it with 'twitcher poke --create /a'");
-    assert_eq!(error.exit_code(), 1);
-    let error = got(&servers, &["/a"]).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.exit_code()), ("no znode /a", 1));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whom a child runs as, and what it inherits.
+//! Whom a child runs as.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -74,64 +74,6 @@ fn p7_a_user_and_a_group_are_both_taken() {
         let (user, group) = (id(&["-u"]), id(&["-g"]));
         assert_eq!(ids_of_a_child(&[("uid", &user), ("gid", &group)], &[])[..2], [user, group]);
     }
-}
-
-#[test]
-fn p5_p8_a_user_that_is_missing_or_not_allowed_harms_only_its_own_watch() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("missing-user");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (bad, good) = (Journal::new(&folder, "bad"), Journal::new(&folder, "good"));
-    let user = if Uid::effective().is_root() { "\"no-such-user\"" } else { "\"root\"" };
-    let mut daemon = Daemon::builder(&folder, &zookeeper)
-        .watch("bad.toml", WatchFile::watch("/value", &bad.append("ran")).key("uid", user))
-        .watch("good.toml", WatchFile::watch("/value", &good.append("$(cat)")))
-        .start();
-    good.expect(&["0"]);
-    client.set("/value", "1");
-    good.expect(&["0", "1"]);
-    assert!(bad.lines().is_empty());
-    assert!(daemon.is_running());
-}
-
-/// What a program says of itself, when it is executed without a shell.
-fn said_by(program: &[&str], lines: usize) -> Vec<String> {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("inherited");
-    Client::connect(&zookeeper).create("/value", "0");
-    let output = Journal::new(&folder, "output");
-    let watch = WatchFile::program("/value", program).key("output", format!("{:?}", output.path()));
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-    output.wait_for(lines)
-}
-
-#[test]
-fn p7_a_child_inherits_no_descriptor_beyond_its_stdin_stdout_and_stderr() {
-    // The fourth is the one that `ls` reads the folder with.
-    assert_eq!(said_by(&["ls", "/proc/self/fd"], 4), ["0", "1", "2", "3"]);
-}
-
-#[test]
-fn p7_a_child_has_every_signal_at_its_default_and_none_blocked() {
-    // What is caught is the program's own: exec(2) resets the rest.
-    let lines = said_by(&["grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status"], 2);
-    let signals: Vec<&str> = lines.iter().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(signals, ["0000000000000000"; 2], "{lines:?}");
-}
-
-#[test]
-fn p7_a_child_leads_a_process_group_of_its_own() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("group");
-    Client::connect(&zookeeper).create("/value", "0");
-    let runs = Journal::new(&folder, "runs");
-    // The fifth field of its stat file is its process group.
-    let watch = WatchFile::watch("/value", &runs.append("$$ $(cut -d ' ' -f 5 /proc/$$/stat)"));
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-    let line = runs.wait_for(1).remove(0);
-    let (pid, group) = line.split_once(' ').expect("two numbers");
-    assert_eq!(pid, group);
 }
 
 #[test]

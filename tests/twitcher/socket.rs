@@ -178,23 +178,3 @@ fn as_many_may_follow_as_leave_places_for_who_wants_an_answer_and_one_that_goes_
         other => Err(other.to_owned()),
     });
 }
-
-#[test]
-fn a_socket_that_is_listened_at_is_left_to_its_daemon() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("socket-live");
-    let daemon = Daemon::builder(&folder, &zookeeper).start();
-    daemon.wait_for_log("ready: ");
-    let socket = daemon.run_dir().join("control.sock");
-    let before = fs::metadata(&socket).expect("the socket").ino();
-    let second = twitcher()
-        .args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1", "--run-dir"])
-        .arg(daemon.run_dir())
-        .arg("--state-dir")
-        .arg(folder.join("other"))
-        .output()
-        .expect("twitcher");
-    assert_eq!(second.status.code(), Some(1));
-    assert_eq!(fs::metadata(&socket).expect("the socket").ino(), before);
-    assert_eq!(daemon.ask("GET /livez").status, 200);
-}

@@ -84,45 +84,6 @@ fn a_daemon_that_never_reached_its_ensemble_ends_well() {
 }
 
 #[test]
-fn a_run_goes_on_when_its_daemon_ends_and_its_output_is_in_the_log_of_the_next() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("left");
-    Client::connect(&zookeeper).create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
-    let commands = [runs.append("start"), gate.pass(), "echo said afterwards".into(), runs.append("end")];
-    let watch = WatchFile::watch("/value", &commands.join("\n"));
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-    runs.expect(&["start"]);
-    assert_eq!(daemon.stop().code(), Some(0));
-    let minder = daemon.minder();
-    assert_eq!(minder.children().len(), 1);
-    gate.open();
-    runs.expect(&["start", "end"]);
-    daemon.start_again();
-    daemon.wait_for_log("said afterwards");
-}
-
-#[test]
-fn a_second_daemon_with_the_same_run_folder_refuses_to_start_and_the_first_goes_on() {
-    let folder = Folder::new();
-    let (client, runs, mut daemon) = running(&shared_chroot("second"), &folder);
-    let other = Folder::new();
-    let output = twitcher()
-        .args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1"])
-        .args(["--run-dir".as_ref(), daemon.run_dir().as_os_str()])
-        .args(["--state-dir".as_ref(), other.as_os_str()])
-        .args(["--config-path".as_ref(), other.as_os_str()])
-        .output()
-        .expect("a second daemon");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code().is_some_and(|code| code != 0), "{error}");
-    assert!(error.contains(&*daemon.run_dir().to_string_lossy()), "{error}");
-    client.set("/value", "1");
-    runs.expect(&["0", "1"]);
-    assert!(daemon.is_running());
-}
-
-#[test]
 fn a_daemon_with_a_broken_settings_file_does_not_start() {
     let folder = Folder::new();
     let settings = folder.join("settings.toml");

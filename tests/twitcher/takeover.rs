@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 
 use crate::harness::daemon::Builder;
-use crate::harness::minders::{end_minders, minders};
 use crate::harness::process::Process;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, install, shared_chroot, twitcher,
 };
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_twitcher");
 
 /// A watch named `slow`, whose runs wait at a gate and then print their value and exit with 7, and one
 /// named `seen` that shows that an update has come.
@@ -23,7 +20,7 @@ struct Rig {
     seen: Journal,
     gate: Gate,
     daemon: Daemon,
-    folder: Folder,
+    _folder: Folder,
 }
 
 impl Rig {
@@ -62,7 +59,7 @@ impl Rig {
             .key("name", "\"seen\"")
             .key("run_mode", "\"PARALLEL\"");
         let daemon = start(&folder, Daemon::builder(&folder, &zookeeper).watch("value.toml", watches));
-        let rig = Self { client, runs, seen, gate, daemon, folder };
+        let rig = Self { client, runs, seen, gate, daemon, _folder: folder };
         rig.wait_until_seen("0");
         rig.runs.wait_for(1);
         rig
@@ -277,62 +274,42 @@ fn p2_p6_a_run_that_outlives_both_keeps_its_timeout() {
 }
 
 /// A daemon that runs a copy of the program, which can be replaced.
-struct Installed {
-    program: PathBuf,
-    run_dir: PathBuf,
+fn installed() -> (PathBuf, Rig) {
+    let mut program = PathBuf::new();
+    let rig = Rig::started(
+        "QUEUE",
+        |watch| watch,
+        |folder, builder| {
+            program = folder.join("installed");
+            install(&program);
+            builder.program(&program).start()
+        },
+    );
+    (program, rig)
 }
 
-impl Installed {
-    fn rig(mode: &str) -> (Self, Rig) {
-        let mut installed = None;
-        let start = |folder: &Path, builder: Builder| {
-            let new = Self { program: folder.join("installed"), run_dir: folder.join("run") };
-            new.install();
-            let program = new.program.display().to_string();
-            installed = Some(new);
-            // Of what the harness would execute, the name of the program is left out.
-            builder.wrapped_in(&["/bin/sh", "-c", &format!("shift; exec {program} \"$@\""), "sh"]).start()
-        };
-        let rig = Rig::started(mode, |watch| watch, start);
-        (installed.expect("a program"), rig)
-    }
-
-    /// As a package manager does: another file takes the place of the one that is there.
-    fn install(&self) {
-        let new = self.program.with_extension("new");
-        fs::copy(PROGRAM, &new).expect("a copy of the program");
-        fs::rename(new, &self.program).expect("a copy in its place");
-    }
-
-    /// The minders, the one that runs what is installed now and those that run what was.
-    fn minders(&self) -> (Vec<Process>, Vec<Process>) {
-        let installed = |minder: &Process| {
-            let program = fs::metadata(format!("/proc/{}/exe", minder.pid())).expect("a living minder").ino();
-            program == fs::metadata(&self.program).expect("the program").ino()
-        };
-        minders(&self.run_dir, &self.program).into_iter().partition(installed)
-    }
-}
-
-impl Drop for Installed {
-    fn drop(&mut self) {
-        end_minders(&self.run_dir, &self.program);
-    }
+/// The minders, the one that runs what is installed now and those that run what was.
+fn new_and_old(rig: &Rig, program: &Path) -> (Vec<Process>, Vec<Process>) {
+    let installed = fs::metadata(program).expect("the program").ino();
+    rig.daemon.minders().into_iter().partition(|minder| {
+        let executed = fs::metadata(format!("/proc/{}/exe", minder.pid()));
+        executed.expect("a living minder").ino() == installed
+    })
 }
 
 #[test]
 fn p1_p2_the_minder_of_a_replaced_program_keeps_its_run_and_another_takes_new_orders() {
-    let (installed, mut rig) = Installed::rig("QUEUE");
-    let (new, old) = installed.minders();
+    let (program, mut rig) = installed();
+    let (new, old) = new_and_old(&rig, &program);
     let ([first], []) = (&new[..], &old[..]) else { panic!("{new:?} and {old:?}") };
     assert_eq!(rig.daemon.stop().code(), Some(0));
-    installed.install();
+    install(&program);
     rig.client.set("/value", "1");
     rig.daemon.start_again();
     // Run by the new minder, beside the first one's.
     rig.wait_until_seen("1");
     assert_eq!(rig.runs.lines(), ["start 0"]);
-    let (new, old) = installed.minders();
+    let (new, old) = new_and_old(&rig, &program);
     let ([second], [left]) = (&new[..], &old[..]) else { panic!("{new:?} and {old:?}") };
     assert_eq!(left, first);
     rig.gate.let_through(1);
@@ -342,7 +319,7 @@ fn p1_p2_the_minder_of_a_replaced_program_keeps_its_run_and_another_takes_new_or
 
     // The second one's run is taken over by a third, while it is left by a second daemon that is killed.
     rig.daemon.kill();
-    installed.install();
+    install(&program);
     rig.daemon.start_again();
     rig.daemon.wait_for_log("an earlier minder keeps its runs to their end");
     rig.gate.open();
@@ -362,9 +339,9 @@ fn p1_p2_the_minder_of_a_replaced_program_keeps_its_run_and_another_takes_new_or
 
 #[test]
 fn p1_p2_p8_a_daemon_whose_program_was_replaced_has_another_minder_when_its_own_is_killed() {
-    let (installed, mut rig) = Installed::rig("QUEUE");
-    installed.install();
-    let (new, old) = installed.minders();
+    let (program, mut rig) = installed();
+    install(&program);
+    let (new, old) = new_and_old(&rig, &program);
     let ([], [minder]) = (&new[..], &old[..]) else { panic!("{new:?} and {old:?}") };
     minder.signal(Signal::SIGKILL);
     eventually(DEADLINE, "the minder to die", || !minder.is_alive());
@@ -394,22 +371,6 @@ fn p6_children_are_ended_as_by_their_timeout_when_a_daemon_stops_that_is_to_stop
 }
 
 #[test]
-fn p6_a_child_that_ignores_it_is_killed_when_a_daemon_stops_that_is_to_stop_its_children() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("ignores");
-    Client::connect(&zookeeper).create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
-    let command = format!("trap '' TERM; {}; {}", runs.append("$$"), gate.pass());
-    let watch = WatchFile::watch("/value", &command).key("kill_after", "\"1s\"");
-    let daemon = Daemon::builder(&folder, &zookeeper).settings("[daemon]\nstop_children = true\n");
-    let mut daemon = daemon.watch("value.toml", watch).start();
-    let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
-    let child = Process::find(pid).expect("a child");
-    assert_eq!(daemon.stop().code(), Some(0));
-    assert!(!child.is_alive());
-}
-
-#[test]
 fn p6_p8_a_daemon_that_is_to_stop_its_children_also_stops_those_whose_minder_was_just_killed() {
     let adjust = |watch: WatchFile| watch.key("output", "\"null\"");
     let mut rig = Rig::with("QUEUE", "[daemon]\nstop_children = true\n", adjust);
@@ -420,15 +381,19 @@ fn p6_p8_a_daemon_that_is_to_stop_its_children_also_stops_those_whose_minder_was
 }
 
 #[test]
-fn children_go_on_when_a_daemon_stops_that_was_not_told_to_stop_them() {
+fn p1_p2_a_stopped_daemon_leaves_its_run_to_the_next_which_runs_what_came_after_it() {
     let mut rig = Rig::new("QUEUE");
     let child = rig.child();
     assert_eq!(rig.daemon.stop().code(), Some(0));
     assert!(child.is_alive());
+    rig.client.set("/value", "1");
     rig.daemon.start_again();
     rig.daemon.wait_for_log("run goes on since before the daemon started");
-    rig.gate.let_through(1);
-    the_first_run_is_accounted_for(&rig, 1);
+    rig.wait_until_seen("1");
+    assert_eq!(rig.runs.lines(), ["start 0"]);
+    rig.gate.open();
+    rig.runs.expect(&["start 0", "end 0", "start 1", "end 1"]);
+    the_first_run_is_accounted_for(&rig, 2);
 }
 
 #[test]
@@ -460,6 +425,8 @@ fn a_second_daemon_on_a_state_folder_ends_with_1_and_says_why_and_one_that_canno
 #[test]
 fn p2_a_second_daemon_on_a_run_folder_ends_with_1_and_says_why_while_the_first_keeps_its_run() {
     let rig = Rig::new("QUEUE");
+    let socket = rig.daemon.run_dir().join("control.sock");
+    let before = fs::metadata(&socket).expect("the socket").ino();
     let other = Folder::new();
     let output = twitcher()
         .args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1"])
@@ -477,11 +444,12 @@ fn p2_a_second_daemon_on_a_run_folder_ends_with_1_and_says_why_while_the_first_k
     );
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.ends_with(&expected), "{error}");
-    assert_eq!(minders(&run_dir, Path::new(PROGRAM)).len(), 1);
+    assert_eq!(rig.daemon.minders().len(), 1);
+    assert_eq!(fs::metadata(&socket).expect("the socket").ino(), before);
+    assert_eq!(rig.daemon.ask("GET /livez").status, 200);
     rig.gate.let_through(1);
     rig.wait_for_endings("exited(7)", 1);
     rig.runs.expect(&["start 0", "end 0"]);
-    assert!(rig.folder.exists());
 }
 
 #[test]

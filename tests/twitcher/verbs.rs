@@ -59,6 +59,9 @@ fn poke_writes_the_time_and_the_host_when_it_is_given_nothing_else() {
     let time: Timestamp = time.parse().expect("a time");
     assert!(before <= time && time <= Timestamp::now(), "{text}");
     assert_eq!(host, gethostname().expect("a host name").to_string_lossy());
+    let output = run(&zookeeper, &["poke", "-v", "/value"]);
+    done(&output);
+    assert!(output.stdout.starts_with(b"/value: wrote "), "{output:?}");
 }
 
 #[test]
@@ -66,7 +69,9 @@ fn poke_writes_the_data_the_file_or_the_stdin_that_it_is_given_byte_for_byte() {
     let zookeeper = shared_chroot("poke-bytes");
     let client = Client::connect(&zookeeper);
     client.create("/value", "before");
-    done(&run(&zookeeper, &["poke", "/value", "--data", "some text"]));
+    let output = run(&zookeeper, &["poke", "/value", "--data", "some text"]);
+    done(&output);
+    assert_eq!(output.stdout, b"");
     assert_eq!(client.get("/value").as_deref(), Some(&b"some text"[..]));
     done(&run(&zookeeper, &["poke", "/value", "--data", ""]));
     assert_eq!(client.get("/value").as_deref(), Some(&b""[..]));
@@ -84,7 +89,8 @@ fn poke_makes_a_znode_and_those_above_it_only_when_it_is_told_to() {
     let zookeeper = shared_chroot("poke-create");
     let client = Client::connect(&zookeeper);
     let error = refused(&run(&zookeeper, &["poke", "/git/head", "--data", "x"]), 1);
-    assert!(error.contains("/git/head") && error.contains("--create"), "{error}");
+    let expected = "twitcher: no znode /git/head\nhelp: make it with 'twitcher poke --create /git/head'\n";
+    assert_eq!(error, expected);
     assert!(!client.exists("/git"));
     done(&run(&zookeeper, &["poke", "/git/head", "--create", "--data", "x"]));
     assert_eq!(client.get("/git/head").as_deref(), Some(&b"x"[..]));
@@ -125,7 +131,7 @@ fn get_writes_the_bytes_and_nothing_else() {
 #[test]
 fn get_of_what_is_not_there_exits_with_1() {
     let error = refused(&run(&shared_chroot("get-nothing"), &["get", "/no/such"]), 1);
-    assert!(error.contains("/no/such"), "{error}");
+    assert_eq!(error, "twitcher: no znode /no/such\n");
 }
 
 #[test]

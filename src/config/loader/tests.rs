@@ -240,24 +240,6 @@ async fn what_a_link_points_to_is_watched_too() {
 }
 
 #[tokio::test]
-async fn a_config_map_that_is_swapped_is_one_change() {
-    let mut bench = Bench::seeing(|root| {
-        for (version, keys) in [("..1", ""), ("..2", "timeout = 2")] {
-            mkdir(&root.join(version));
-            put(&root.join(version).join("a.toml"), keys);
-        }
-        mkdir(root);
-        symlink("..1", root.join("..data")).unwrap();
-        symlink("..data/a.toml", root.join("a.toml")).unwrap();
-    });
-    assert_eq!(bench.changes().await, ["+a"]);
-    symlink("..2", bench.root.join("..tmp")).unwrap();
-    fs::rename(bench.root.join("..tmp"), bench.root.join("..data")).unwrap();
-    assert_eq!(bench.changes().await, ["~a timeout none → 2s"]);
-    bench.end().await;
-}
-
-#[tokio::test]
 async fn what_is_made_safe_is_taken_in() {
     let mut bench = Bench::seeing(|root| {
         mkdir(root);
