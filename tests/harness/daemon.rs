@@ -111,7 +111,7 @@ impl Builder {
     /// Starts the daemon. It need not have come far when this returns.
     pub fn start(self) -> Daemon {
         fs::write(self.folder.join("twitcher.toml"), &self.settings).expect("the daemon's settings");
-        let mut daemon = Daemon { builder: self, child: None };
+        let mut daemon = Daemon { builder: self, child: None, log_before: 0 };
         daemon.start_again();
         daemon
     }
@@ -121,6 +121,8 @@ impl Builder {
 pub struct Daemon {
     builder: Builder,
     child: Option<Child>,
+    /// How much was logged before the last start, in bytes.
+    log_before: usize,
 }
 
 impl Daemon {
@@ -171,6 +173,7 @@ impl Daemon {
         clean(&mut command);
         command.args(&words[1..]).envs(builder.environment.iter().map(|(name, value)| (name, value)));
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log");
+        self.log_before = usize::try_from(log.metadata().expect("the log").len()).expect("its length");
         let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the daemon");
         self.child = Some(child);
     }
@@ -232,6 +235,25 @@ impl Daemon {
         eventually(DEADLINE, format!("{text:?} in the daemon's log"), || {
             let log = self.log();
             if log.contains(text) { Ok(()) } else { Err(log) }
+        });
+    }
+
+    /// Waits until a text is in the log so often.
+    #[track_caller]
+    pub fn wait_for_log_times(&self, text: &str, times: usize) {
+        eventually(DEADLINE, format!("{text:?} in the daemon's log, {times} times"), || {
+            let log = self.log();
+            if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
+        });
+    }
+
+    /// Waits until the daemon that was started last has looked at all that is watched.
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
+        eventually(DEADLINE, "the daemon to be ready", || {
+            let log = fs::read(self.log_path()).expect("the daemon's log");
+            let log = String::from_utf8_lossy(&log[self.log_before..]).into_owned();
+            if log.contains("ready: watching ") { Ok(()) } else { Err(log) }
         });
     }
 

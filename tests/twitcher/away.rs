@@ -56,7 +56,7 @@ fn p1_p3_p8_an_ensemble_that_is_away_for_long_costs_nothing_and_is_caught_up_wit
         .watch("all.toml", paths.iter().fold(None, file).expect("a file"))
         .start();
     runs.wait_for(WATCHES);
-    daemon.wait_for_log("ready: watching");
+    daemon.wait_until_ready();
     let process = daemon.process();
     let before = daemon.log().len();
 

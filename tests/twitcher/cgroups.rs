@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::harness::process::Process;
 use crate::harness::zookeeper::eventually::within;
-use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, is_shown, shared_chroot,
-};
+use crate::harness::{DEADLINE, Site, WatchFile, eventually, is_shown};
 
 /// A cgroup of this test's own, removed at its end.
 struct Cgroup {
@@ -74,12 +72,10 @@ fn p2_a_run_that_does_not_end_by_sigkill_is_told_of_and_no_other_one_starts_besi
         // The one thing that is not asked for under CI: of the machines of today few have it.
         Err(why) => return eprintln!("not shown: there is no cgroup freezer of version 1 here: {why}"),
     };
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("stuck");
-    let client = Client::connect(&zookeeper);
-    client.create("/stuck", "0");
-    client.create("/other", "0");
-    let (stuck, other) = (Journal::new(&folder, "stuck"), Journal::new(&folder, "other"));
+    let site = Site::new("stuck");
+    site.client.create("/stuck", "0");
+    site.client.create("/other", "0");
+    let (stuck, other) = (site.journal("stuck"), site.journal("other"));
     freezer.write("freezer.state", "FROZEN");
     // It stays where it is from the moment at which it joins.
     let commands = [
@@ -92,17 +88,17 @@ fn p2_a_run_that_does_not_end_by_sigkill_is_told_of_and_no_other_one_starts_besi
         .key("timeout", "\"3s\"")
         .key("kill_after", "\"500ms\"")
         .and("/other", &other.append("$(cat)"));
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("both.toml", watches).start();
+    let mut daemon = site.builder().watch("both.toml", watches).start();
     stuck.expect(&["0"]);
     eventually(DEADLINE, "a frozen run", || freezer.processes().len() == 1);
     let frozen = freezer.processes().remove(0);
-    client.set("/stuck", "1");
+    site.client.set("/stuck", "1");
     daemon.wait_for_log("]: the run does not end by SIGKILL");
     let line = |log: &str, text: &str| log.lines().find(|line| line.contains(text)).map(str::to_owned);
     let told = line(&daemon.log(), "does not end by SIGKILL").expect("the line");
     assert!(told.contains(" ERROR stuck["), "{told}");
     // Others go on beside it, and nothing starts in its place.
-    client.set("/other", "1");
+    site.client.set("/other", "1");
     other.expect(&["0", "1"]);
     assert!(frozen.is_alive());
     stuck.expect(&["0"]);
@@ -112,9 +108,9 @@ fn p2_a_run_that_does_not_end_by_sigkill_is_told_of_and_no_other_one_starts_besi
     daemon.kill();
     daemon.start_again();
     daemon.wait_for_log("run goes on since before the daemon started");
-    client.set("/stuck", "2");
+    site.client.set("/stuck", "2");
     other.expect(&["0", "1", "1"]);
-    client.set("/other", "2");
+    site.client.set("/other", "2");
     other.expect(&["0", "1", "1", "2"]);
     assert!(frozen.is_alive());
     stuck.expect(&["0"]);
@@ -143,11 +139,9 @@ fn p6_what_leaves_everything_else_does_not_leave_the_cgroup_of_its_run() {
     if !is_shown(is_delegated, "a cgroup cannot be marked as delegated here") {
         return;
     }
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("delegated");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("delegated");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     // The one that escapes has neither parent, nor group, nor session, nor environment of the run's.
     let escape = format!("echo \\$\\$ >> {}; exec sleep 1000", runs.path().display());
     let commands = [
@@ -161,8 +155,7 @@ fn p6_what_leaves_everything_else_does_not_leave_the_cgroup_of_its_run() {
         .key("timeout", "\"3s\"")
         .key("kill_after", "\"500ms\"");
     let into = ["/bin/sh", "-c", "echo $$ > $0/cgroup.procs; exec \"$@\"", path(&service.path)];
-    let mut daemon =
-        Daemon::builder(&folder, &zookeeper).wrapped_in(&into).watch("value.toml", watches).start();
+    let mut daemon = site.builder().wrapped_in(&into).watch("value.toml", watches).start();
     for value in ["0", "1"] {
         let count = if value == "0" { 2 } else { 4 };
         let lines = runs.wait_for(count)[count - 2..].to_vec();
@@ -174,12 +167,9 @@ fn p6_what_leaves_everything_else_does_not_leave_the_cgroup_of_its_run() {
             eventually(DEADLINE, "the escaped process to be gone", || !escaped.is_alive());
         }
         eventually(DEADLINE, "the cgroup of the run to be gone", || !service.path.join(&name).exists());
-        client.set("/value", "1");
+        site.client.set("/value", "1");
     }
-    eventually(DEADLINE, "two runs to have ended", || {
-        let log = daemon.log();
-        if log.matches("outcome=timed-out").count() >= 2 { Ok(()) } else { Err(log) }
-    });
+    daemon.wait_for_log_times("outcome=timed-out", 2);
     assert_eq!(service.folders(), Vec::<PathBuf>::new());
     // What the daemon and its minder are in is theirs alone.
     let own = [daemon.process(), daemon.minder()];

@@ -1,7 +1,7 @@
 //! Many children, at once and one after the other, and what they leave behind: nothing.
 
 use crate::harness::process::Process;
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{DEADLINE, Site, WatchFile, eventually};
 
 /// What the descriptors of a process stand for, sorted.
 fn descriptors(process: Process) -> Vec<String> {
@@ -34,21 +34,18 @@ fn descriptors_at_rest(processes: [Process; 2], expected: Option<&[Vec<String>; 
 fn p5_a_thousand_children_at_once_are_minded_and_leave_nothing_behind() {
     const WATCHES: usize = 20;
     const UPDATES: usize = 50;
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("crowd");
-    let client = Client::connect(&zookeeper);
+    let site = Site::new("crowd");
     for znode in ["/crowd", "/other"] {
-        client.create(znode, "0");
+        site.client.create(znode, "0");
     }
-    let (runs, ends, other) =
-        (Journal::new(&folder, "runs"), Journal::new(&folder, "ends"), Journal::new(&folder, "other"));
-    let gate = Gate::new(&folder, "gate");
+    let (runs, ends, other) = (site.journal("runs"), site.journal("ends"), site.journal("other"));
+    let gate = site.gate("gate");
     let command = format!("{}\n{}\n{}", runs.append("$(cat)"), gate.pass(), ends.append("end"));
     let mut watches = WatchFile::watch("/other", &other.append("$(cat)"));
     for _ in 0..WATCHES {
         watches = watches.and("/crowd", &command).key("run_mode", "\"PARALLEL\"").key("max_parallel", 1000);
     }
-    let daemon = Daemon::builder(&folder, &zookeeper).settings("[daemon]\nmax_running = 2000\n");
+    let daemon = site.builder().settings("[daemon]\nmax_running = 2000\n");
     let daemon = daemon.watch("crowd.toml", watches).start();
     other.expect(&["0"]);
     runs.wait_for(WATCHES);
@@ -58,11 +55,11 @@ fn p5_a_thousand_children_at_once_are_minded_and_leave_nothing_behind() {
     let idle = descriptors_at_rest(processes, None);
 
     for update in 1..=UPDATES {
-        client.set("/crowd", update.to_string());
+        site.client.set("/crowd", update.to_string());
         runs.wait_for(WATCHES * (update + 1));
     }
     assert_eq!(processes[1].children().len(), 1000);
-    client.set("/other", "1");
+    site.client.set("/other", "1");
     other.expect(&["0", "1"]);
     assert_eq!(ends.lines().len(), WATCHES);
     gate.let_through(WATCHES * UPDATES);
@@ -77,21 +74,19 @@ fn two_thousand_runs_in_sequence_leave_neither_descriptor_nor_zombie_nor_byte_be
     const WATCHES: usize = 50;
     const WARM: usize = 20;
     const UPDATES: usize = 60;
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("sequence");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let runs = Journal::new(&folder, "runs");
+    let site = Site::new("sequence");
+    site.client.create("/value", "0");
+    let runs = site.journal("runs");
     let watches = (1..WATCHES).fold(WatchFile::watch("/value", &runs.append("$(cat)")), |file, _| {
         file.and("/value", &runs.append("$(cat)"))
     });
-    let daemon = Daemon::builder(&folder, &zookeeper).settings("[daemon]\nmax_running = 1\n");
+    let daemon = site.builder().settings("[daemon]\nmax_running = 1\n");
     let daemon = daemon.watch("value.toml", watches).start();
     runs.wait_for(WATCHES);
     let processes = [daemon.process(), daemon.minder()];
     let run_until = |from: usize, to: usize| {
         for update in from..=to {
-            client.set("/value", update.to_string());
+            site.client.set("/value", update.to_string());
             runs.wait_for(WATCHES * (update + 1));
         }
     };

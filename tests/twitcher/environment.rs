@@ -1,23 +1,21 @@
 //! What differs in the environments of children, from run to run and from watch to watch. What is in all of them
 //! `inherit` shows.
 
-use crate::harness::{Client, Daemon, Folder, Journal, WatchFile, shared_chroot};
+use crate::harness::{Site, WatchFile};
 
 #[test]
 fn each_run_has_an_id_of_its_own_and_the_zxid_and_version_of_its_update() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("run-id");
-    let client = Client::connect(&zookeeper);
-    let mut stats = vec![client.create("/value", "0")];
-    let runs = Journal::new(&folder, "runs");
+    let site = Site::new("run-id");
+    let mut stats = vec![site.client.create("/value", "0")];
+    let runs = site.journal("runs");
     let watch = WatchFile::watch(
         "/value",
         &runs.append("$TWITCHER_EVENT $TWITCHER_MZXID $TWITCHER_VERSION $TWITCHER_RUN_ID"),
     );
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let mut daemon = site.builder().watch("value.toml", watch).start();
     runs.wait_for(1);
     for count in 2..=4 {
-        stats.push(client.set("/value", "again"));
+        stats.push(site.client.set("/value", "again"));
         runs.wait_for(count);
     }
     // An id is not used again after a restart either.
@@ -39,13 +37,12 @@ fn each_run_has_an_id_of_its_own_and_the_zxid_and_version_of_its_update() {
 
 #[test]
 fn a_file_has_a_watch_for_each_table_and_they_are_numbered_from_the_second() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("names");
-    Client::connect(&zookeeper).create("/value", "0");
-    let runs = Journal::new(&folder, "runs");
+    let site = Site::new("names");
+    site.client.create("/value", "0");
+    let runs = site.journal("runs");
     let command = runs.append("$TWITCHER_WATCH");
     let watches = WatchFile::watch("/value", &command).and("/value", &command).and("/value", &command);
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("web/site.toml", watches).start();
+    let _daemon = site.builder().watch("web/site.toml", watches).start();
     let mut names = runs.wait_for(3);
     names.sort();
     assert_eq!(names, ["web.site", "web.site-2", "web.site-3"]);

@@ -1,7 +1,6 @@
 //! What is given to newcomers works: the demo, and the files under `etc`.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::harness::zookeeper::eventually::within;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Site, WatchFile, eventually, files, shared_chroot, twitcher,
 };
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
@@ -99,8 +98,7 @@ fn every_watch_file_under_etc_is_one_that_the_daemon_takes() {
     for file in &files {
         // Those of a checkout may be writable by a group, which the daemon refuses.
         let copy = copies.join(file.file_name().expect("a name"));
-        fs::write(&copy, fs::read(file).expect("a watch file")).expect("a copy");
-        fs::set_permissions(&copy, Permissions::from_mode(0o644)).expect("a copy");
+        files::write(&copy, fs::read(file).expect("a watch file"));
     }
     let output = twitcher().arg("check").arg(&*copies).output().expect("the program");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -140,13 +138,11 @@ fn the_settings_file_under_etc_is_one_that_the_daemon_starts_with() {
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .collect();
     for settings in [&settings, &uncommented.join("\n")] {
-        let folder = Folder::new();
-        let zookeeper = shared_chroot("etc");
-        Client::connect(&zookeeper).create("/value", "0");
-        let runs = Journal::new(&folder, "runs");
+        let site = Site::new("etc");
+        site.client.create("/value", "0");
+        let runs = site.journal("runs");
         let watch = WatchFile::watch("/value", &runs.append("$(cat)"));
-        let mut daemon =
-            Daemon::builder(&folder, &zookeeper).settings(settings).watch("value.toml", watch).start();
+        let mut daemon = site.builder().settings(settings).watch("value.toml", watch).start();
         runs.expect(&["0"]);
         assert_eq!(daemon.stop().code(), Some(0));
     }

@@ -19,7 +19,7 @@ use twitcher::watch::update::{Event, Version};
 
 use crate::harness::minders::{end_minders, minders};
 use crate::harness::process::Process;
-use crate::harness::{DEADLINE, Folder, Gate, Journal, eventually, root_can};
+use crate::harness::{DEADLINE, Folder, Gate, Journal, eventually, files, root_can};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_twitcher");
 
@@ -57,8 +57,7 @@ impl Place {
     /// A program that is being written as long as its writer is there, so that its exec is tried again and again.
     fn busy(&self) -> (String, File) {
         let path = self.folder.join("busy");
-        fs::write(&path, "#!/bin/sh\n").expect("a program");
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("an executable program");
+        files::executable(&path, "#!/bin/sh\n");
         let writer = File::options().append(true).open(&path).expect("a writer");
         (path.to_str().expect("text").to_owned(), writer)
     }

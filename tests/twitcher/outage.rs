@@ -15,17 +15,28 @@ struct Watched {
 }
 
 impl Watched {
-    /// `through` gives the address that the daemon is to use instead of the server's.
-    fn new(session_timeout: &str, through: impl FnOnce(&Server) -> String) -> Self {
+    fn new(session_timeout: &str) -> Self {
         let server = Server::start();
         let zookeeper = server.chroot("outage");
+        Self::by_way_of(&zookeeper, server, &zookeeper, session_timeout)
+    }
+
+    /// The same with a network between the daemon and the server.
+    fn behind_a_proxy(session_timeout: &str) -> (Proxy, Self) {
+        let server = Server::start();
+        let zookeeper = server.chroot("outage");
+        let (proxy, through) = Proxy::before(&zookeeper);
+        (proxy, Self::by_way_of(&through, server, &zookeeper, session_timeout))
+    }
+
+    fn by_way_of(through: &str, server: Server, zookeeper: &str, session_timeout: &str) -> Self {
         let chroot = zookeeper[server.address().len()..].to_owned();
-        let client = Client::connect(&zookeeper);
+        let client = Client::connect(zookeeper);
         client.create("/changes", "0");
         client.create("/stays", "0");
         let folder = Folder::new();
         let (changes, stays) = (Journal::new(&folder, "changes"), Journal::new(&folder, "stays"));
-        let daemon = Daemon::builder(&folder, &format!("{}{chroot}", through(&server)))
+        let daemon = Daemon::builder(&folder, through)
             .settings(&format!("[zookeeper]\nsession_timeout = \"{session_timeout}\"\n"))
             .watch("both.toml", in_parallel(&changes, &stays))
             .start();
@@ -65,13 +76,9 @@ fn in_parallel(changes: &Journal, stays: &Journal) -> WatchFile {
         .key("run_mode", "\"PARALLEL\"")
 }
 
-fn directly(server: &Server) -> String {
-    server.address()
-}
-
 #[test]
 fn p1_p3_p8_an_update_made_while_the_ensemble_was_away_is_run_once_and_nothing_else_is() {
-    let test = Watched::new("1s", directly);
+    let test = Watched::new("1s");
     test.server.stop();
     // Its session has expired when somebody else gets to the data.
     test.server.elsewhere(|address| test.set_at(address, "meanwhile"));
@@ -82,7 +89,7 @@ fn p1_p3_p8_an_update_made_while_the_ensemble_was_away_is_run_once_and_nothing_e
 
 #[test]
 fn p3_an_ensemble_that_was_away_for_longer_than_a_session_and_changed_nothing_runs_nothing() {
-    let test = Watched::new("1s", directly);
+    let test = Watched::new("1s");
     test.server.stop();
     test.server.elsewhere(|_| ());
     test.server.start_again();
@@ -91,7 +98,7 @@ fn p3_an_ensemble_that_was_away_for_longer_than_a_session_and_changed_nothing_ru
 
 #[test]
 fn p3_a_server_that_is_started_again_at_once_runs_nothing() {
-    let test = Watched::new("10s", directly);
+    let test = Watched::new("10s");
     test.server.stop();
     test.server.start_again();
     test.nothing_else_was_run(&["loaded 0"]);
@@ -99,9 +106,7 @@ fn p3_a_server_that_is_started_again_at_once_runs_nothing() {
 
 #[test]
 fn p1_an_update_made_while_the_network_was_cut_is_run_once_when_the_session_is_still_there() {
-    let mut proxy = None;
-    let test = Watched::new("20s", |server| proxy.insert(Proxy::to(&server.address())).address());
-    let proxy = proxy.expect("a proxy");
+    let (proxy, test) = Watched::behind_a_proxy("20s");
     proxy.cut();
     test.set("meanwhile");
     proxy.heal();
@@ -111,9 +116,7 @@ fn p1_an_update_made_while_the_network_was_cut_is_run_once_when_the_session_is_s
 
 #[test]
 fn p1_an_update_made_while_the_network_was_cut_is_run_once_when_the_session_has_expired() {
-    let mut proxy = None;
-    let test = Watched::new("1s", |server| proxy.insert(Proxy::to(&server.address())).address());
-    let proxy = proxy.expect("a proxy");
+    let (proxy, test) = Watched::behind_a_proxy("1s");
     proxy.cut();
     test.server.wait_until_no_session_is_left();
     test.set("meanwhile");
@@ -124,9 +127,7 @@ fn p1_an_update_made_while_the_network_was_cut_is_run_once_when_the_session_has_
 
 #[test]
 fn p3_a_network_that_is_cut_again_and_again_runs_nothing() {
-    let mut proxy = None;
-    let test = Watched::new("2s", |server| proxy.insert(Proxy::to(&server.address())).address());
-    let proxy = proxy.expect("a proxy");
+    let (proxy, test) = Watched::behind_a_proxy("2s");
     for _ in 0..5 {
         proxy.cut();
         proxy.heal();
@@ -137,7 +138,7 @@ fn p3_a_network_that_is_cut_again_and_again_runs_nothing() {
 
 #[test]
 fn p3_a_session_that_expired_while_the_daemon_was_stopped_in_its_tracks_runs_nothing() {
-    let test = Watched::new("1s", directly);
+    let test = Watched::new("1s");
     test.daemon.signal(Signal::SIGSTOP);
     test.server.wait_until_no_session_is_left();
     test.daemon.signal(Signal::SIGCONT);
@@ -146,7 +147,7 @@ fn p3_a_session_that_expired_while_the_daemon_was_stopped_in_its_tracks_runs_not
 
 #[test]
 fn p1_an_update_made_while_the_daemon_was_stopped_in_its_tracks_is_run_once() {
-    let test = Watched::new("1s", directly);
+    let test = Watched::new("1s");
     test.daemon.signal(Signal::SIGSTOP);
     test.server.wait_until_no_session_is_left();
     test.set("meanwhile");
@@ -157,7 +158,7 @@ fn p1_an_update_made_while_the_daemon_was_stopped_in_its_tracks_is_run_once() {
 
 #[test]
 fn p1_p3_a_server_that_stops_in_its_tracks_is_followed_when_it_goes_on() {
-    let test = Watched::new("1s", directly);
+    let test = Watched::new("1s");
     let connections = || test.server.four_letter("cons").lines().filter(|line| line.contains("sid=")).count();
     eventually(DEADLINE, "the daemon's connection alone", || connections() == 1);
     test.server.freeze();

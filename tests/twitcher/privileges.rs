@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User};
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{DEADLINE, Site, WatchFile, eventually};
 
 /// What `id` says with these options, of the user if one is named, and of this process otherwise.
 fn id(options: &[&str]) -> String {
@@ -18,14 +18,13 @@ fn id(options: &[&str]) -> String {
 
 /// A child's lines about its user, its group and all of its groups.
 fn ids_of_a_child(keys: &[(&str, &str)], wrapper: &[&str]) -> Vec<String> {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("privileges");
-    Client::connect(&zookeeper).create("/value", "0");
-    let runs = Journal::new(&folder, "runs");
+    let site = Site::new("privileges");
+    site.client.create("/value", "0");
+    let runs = site.journal("runs");
     let command = ["-u", "-g", "-G"].map(|option| runs.append(&format!("$(id {option})"))).join("\n");
     let watch =
         keys.iter().fold(WatchFile::watch("/value", &command), |watch, (key, value)| watch.key(key, value));
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch);
+    let daemon = site.builder().watch("value.toml", watch);
     let daemon = if wrapper.is_empty() { daemon } else { daemon.wrapped_in(wrapper) };
     let _daemon = daemon.start();
     runs.wait_for(3)
@@ -78,10 +77,9 @@ fn p7_a_user_and_a_group_are_both_taken() {
 
 #[test]
 fn p7_a_child_of_another_user_can_be_given_files_of_that_user() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("directory");
-    Client::connect(&zookeeper).create("/value", "0");
-    let theirs = folder.join("theirs");
+    let site = Site::new("directory");
+    site.client.create("/value", "0");
+    let theirs = site.folder.join("theirs");
     fs::create_dir(&theirs).expect("a folder");
     let user = if Uid::effective().is_root() { "nobody".to_owned() } else { id(&["-un"]) };
     let user = User::from_name(&user).expect("the user database").expect("a user");
@@ -91,7 +89,7 @@ fn p7_a_child_of_another_user_can_be_given_files_of_that_user() {
         .key("uid", user.uid)
         .key("directory", format!("{theirs:?}"))
         .key("umask", "\"027\"");
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let _daemon = site.builder().watch("value.toml", watch).start();
     let done = theirs.join("done");
     let text = eventually(DEADLINE, "the file", || fs::read_to_string(&done).ok());
     assert_eq!(text, format!("0027\n{}\n", theirs.display()));

@@ -1,6 +1,8 @@
 //! What an update does while a run goes on, seen through the order in which children append lines.
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, Site, WatchFile, eventually, shared_chroot,
+};
 
 /// A watch whose runs wait at a gate, and ten updates during the first of them.
 struct TenUpdates {
@@ -79,22 +81,19 @@ fn ten_updates_during_a_run_are_ten_runs_more_beside_it_when_parallel() {
 
 #[test]
 fn more_parallel_runs_than_max_parallel_wait_for_their_turn_oldest_first() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("max-parallel");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, seen, gate) =
-        (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+    let site = Site::new("max-parallel");
+    site.client.create("/value", "0");
+    let (runs, seen, gate) = (site.journal("runs"), site.journal("seen"), site.gate("gate"));
     let command = format!("{}\n{}", runs.append("$(cat)"), gate.pass());
     let watches = WatchFile::watch("/value", &command)
         .key("run_mode", "\"PARALLEL\"")
         .key("max_parallel", 2)
         .and("/value", &seen.append("$(cat)"))
         .key("run_mode", "\"PARALLEL\"");
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
+    let _daemon = site.builder().watch("value.toml", watches).start();
     seen.wait_for(1);
     for value in 1..=4 {
-        client.set("/value", value.to_string());
+        site.client.set("/value", value.to_string());
         seen.wait_for(value + 1);
     }
     runs.wait_for(2);
@@ -110,17 +109,12 @@ fn more_parallel_runs_than_max_parallel_wait_for_their_turn_oldest_first() {
 
 #[test]
 fn no_more_children_run_at_once_than_the_settings_say() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("max-running");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("max-running");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     let command = [runs.append("start"), gate.pass(), runs.append("end")].join("\n");
     let watches = WatchFile::watch("/value", &command).and("/value", &command).and("/value", &command);
-    let _daemon = Daemon::builder(&folder, &zookeeper)
-        .settings("[daemon]\nmax_running = 1\n")
-        .watch("value.toml", watches)
-        .start();
+    let _daemon = site.builder().settings("[daemon]\nmax_running = 1\n").watch("value.toml", watches).start();
     runs.expect(&["start"]);
     gate.open();
     runs.expect(&["start", "end", "start", "end", "start", "end"]);
@@ -128,16 +122,14 @@ fn no_more_children_run_at_once_than_the_settings_say() {
 
 #[test]
 fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("burst");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, lock) = (Journal::new(&folder, "runs"), folder.join("lock"));
+    let site = Site::new("burst");
+    site.client.create("/value", "0");
+    let (runs, lock) = (site.journal("runs"), site.folder.join("lock"));
     let watch = WatchFile::watch("/value", &runs.append_alone("$(cat)", &lock));
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let _daemon = site.builder().watch("value.toml", watch).start();
     runs.wait_for(1);
     for value in 1..=200 {
-        client.set("/value", value.to_string());
+        site.client.set("/value", value.to_string());
     }
     let lines = eventually(DEADLINE, "the last value", || {
         let lines = runs.lines();
@@ -149,11 +141,9 @@ fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
 
 #[test]
 fn a_run_is_told_of_an_update_that_comes_meanwhile_and_so_is_all_that_came_from_it() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("notify-signal");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("notify-signal");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     // The signal ends a `read`, and it goes on with the next.
     let told = |who: &str| {
         let trap = format!("trap '{}' USR1", runs.append(&format!("{who} told")));
@@ -161,16 +151,16 @@ fn a_run_is_told_of_an_update_that_comes_meanwhile_and_so_is_all_that_came_from_
     };
     let command = format!("({}) &\n{}\nwait\n{}", told("child"), told("main"), runs.append("end $(cat)"));
     let watch = WatchFile::watch("/value", &command).key("notify_signal", "\"USR1\"");
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let _daemon = site.builder().watch("value.toml", watch).start();
     let next = |from: usize, expected: &[&str]| {
         let mut lines = runs.wait_for(from + expected.len()).split_off(from);
         lines.sort();
         assert_eq!(lines, expected);
     };
     next(0, &["child waits", "main waits"]);
-    client.set("/value", "1");
+    site.client.set("/value", "1");
     next(2, &["child told", "main told"]);
-    client.set("/value", "2");
+    site.client.set("/value", "2");
     next(4, &["child told", "main told"]);
     gate.let_through(2);
     // What came last is run next, and has not been told of itself.
@@ -184,17 +174,15 @@ fn a_run_is_told_of_an_update_that_comes_meanwhile_and_so_is_all_that_came_from_
 
 #[test]
 fn many_watches_of_one_znode_all_run() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("many");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let runs = Journal::new(&folder, "runs");
+    let site = Site::new("many");
+    site.client.create("/value", "0");
+    let runs = site.journal("runs");
     let watches = (1..100).fold(WatchFile::watch("/value", &runs.append("$(cat)")), |file, _| {
         file.and("/value", &runs.append("$(cat)"))
     });
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
+    let _daemon = site.builder().watch("value.toml", watches).start();
     runs.wait_for(100);
-    client.set("/value", "1");
+    site.client.set("/value", "1");
     let lines = runs.wait_for(200);
     assert_eq!(lines[100..], vec!["1"; 100]);
 }

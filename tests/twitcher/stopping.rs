@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::process::Process;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, Server, WatchFile, eventually, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Journal, Server, Site, WatchFile, eventually, shared_chroot, twitcher,
 };
 
 fn running(zookeeper: &str, folder: &Folder) -> (Client, Journal, Daemon) {
@@ -39,16 +39,14 @@ fn a_daemon_ends_at_once_whatever_waits_for_its_time() {
         ("splay", "\"1000h\"", "splay"),
         ("min_interval", "\"1h\"", "min_interval"),
     ] {
-        let folder = Folder::new();
-        let zookeeper = shared_chroot("waits");
-        let client = Client::connect(&zookeeper);
-        client.create("/value", "0");
+        let site = Site::new("waits");
+        site.client.create("/value", "0");
         let watch = WatchFile::watch("/value", "false").key(key, value);
-        let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-        eventually(DEADLINE, "a watch that was looked at", || daemon.log().contains("ready: watching"));
+        let mut daemon = site.builder().watch("value.toml", watch).start();
+        daemon.wait_until_ready();
         if key == "min_interval" {
             daemon.wait_for_log("run failed");
-            client.set("/value", "1");
+            site.client.set("/value", "1");
         }
         eventually(DEADLINE, format!("an update that waits: {waits}"), || {
             let status = twitcher().args(["status", "--json", "--run-dir"]).arg(daemon.run_dir()).output();
@@ -103,20 +101,17 @@ fn a_daemon_with_a_broken_settings_file_does_not_start() {
 
 #[test]
 fn p6_a_daemon_that_is_to_end_its_children_when_it_stops_does_and_asks_them_first() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("stop-children");
-    Client::connect(&zookeeper).create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("stop-children");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     let commands = [
         format!("trap '{}' TERM", runs.append("asked")),
         runs.append("$$"),
         format!("while :; do {}; done", gate.pass()),
     ];
     let watch = WatchFile::watch("/value", &commands.join("\n")).key("kill_after", "\"1s\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper)
-        .settings("[daemon]\nstop_children = true\n")
-        .watch("value.toml", watch)
-        .start();
+    let mut daemon =
+        site.builder().settings("[daemon]\nstop_children = true\n").watch("value.toml", watch).start();
     let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
     let child = Process::find(pid).expect("a child");
     assert_eq!(daemon.stop().code(), Some(0));
@@ -126,20 +121,17 @@ fn p6_a_daemon_that_is_to_end_its_children_when_it_stops_does_and_asks_them_firs
 
 #[test]
 fn a_daemon_that_waits_for_its_children_when_it_stops_waits_no_longer_when_it_is_asked_again() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("stop-twice");
-    Client::connect(&zookeeper).create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("stop-twice");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     let command = [
         format!("trap '{}' TERM", runs.append("asked")),
         runs.append("$$"),
         format!("until {}; do :; done", gate.pass()),
     ];
     let watch = WatchFile::watch("/value", &command.join("\n")).key("kill_after", "\"1h\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper)
-        .settings("[daemon]\nstop_children = true\n")
-        .watch("value.toml", watch)
-        .start();
+    let mut daemon =
+        site.builder().settings("[daemon]\nstop_children = true\n").watch("value.toml", watch).start();
     let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
     let child = Process::find(pid).expect("a child");
     daemon.signal(Signal::SIGTERM);

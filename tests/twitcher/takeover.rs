@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 use crate::harness::daemon::Builder;
 use crate::harness::process::Process;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, install, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, Site, WatchFile, eventually, install, shared_chroot,
+    twitcher,
 };
 
 /// A watch named `slow`, whose runs wait at a gate and then print their value and exit with 7, and one
@@ -454,16 +455,14 @@ fn p2_a_second_daemon_on_a_run_folder_ends_with_1_and_says_why_while_the_first_k
 
 #[test]
 fn p2_a_daemon_that_is_killed_again_and_again_has_no_two_runs_at_once_and_runs_the_last_update() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("again");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, lock) = (Journal::new(&folder, "runs"), folder.join("lock"));
+    let site = Site::new("again");
+    site.client.create("/value", "0");
+    let (runs, lock) = (site.journal("runs"), site.folder.join("lock"));
     let watch = WatchFile::watch("/value", &runs.append_alone("$(cat)", &lock));
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let mut daemon = site.builder().watch("value.toml", watch).start();
     for value in 1..=15 {
         let before = runs.lines().len();
-        client.set("/value", value.to_string());
+        site.client.set("/value", value.to_string());
         if value % 3 != 0 {
             runs.wait_for(before + 1);
         }

@@ -1,16 +1,15 @@
 //! The subcommands that need no daemon: `check`, `poke`, `get`, and what they exit with.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::{self};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::gethostname;
 
 use crate::harness::zookeeper::port::Port;
-use crate::harness::{Client, Folder, WatchFile, shared_chroot, twitcher};
+use crate::harness::{Client, Folder, WatchFile, files, shared_chroot, twitcher};
 
 /// Runs a subcommand with these bytes at its stdin.
 fn run_with(zookeeper: &str, arguments: &[&str], stdin: &[u8]) -> Output {
@@ -198,8 +197,7 @@ fn an_ensemble_that_cannot_be_reached_exits_with_4() {
 fn check(text: impl AsRef<str>, arguments: &[&str]) -> (Output, String) {
     let folder = Folder::new();
     let file = folder.join("value.toml");
-    fs::write(&file, text.as_ref()).expect("a watch file");
-    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("a watch file of its owner");
+    files::write(&file, text.as_ref());
     let output = twitcher().arg("check").args(arguments).arg(&file).output().expect("the program");
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     (output, String::from_utf8(said).expect("text"))
@@ -263,8 +261,7 @@ fn check_reads_a_folder_as_the_daemon_would() {
     let folder = Folder::new();
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
-        fs::write(&path, text).expect("a watch file");
-        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("a watch file of its owner");
+        files::write(&path, text);
     };
     write("good.toml", WatchFile::program("/value", &["true"]).as_ref());
     write(".hidden.toml", "broken");
