@@ -3,6 +3,15 @@
 # Where rustup puts it, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+PROGRAM = $${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/twitcher
+
+# Not stripped further than it was built: a backtrace has the names of functions.
+DEB = cargo deb --no-build --no-strip --output target/packages/
+
+RPM = rpmbuild -bb --quiet --define '_sourcedir $(CURDIR)' --define '_topdir $(CURDIR)/target/rpmbuild' \
+	--define '_rpmdir $(CURDIR)/target/packages' \
+	--define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm'
+
 .PHONY: help demo test faults test-boot lint deny build pages deb rpm bench bench-limits deps deps-build
 
 help:
@@ -32,10 +41,13 @@ test: deps
 faults: deps
 	cargo test --locked --test faults
 
-# The second package is the first with another revision, to upgrade to.
-test-boot: deps deb
+# The second packages, to upgrade to, have another program: the first with a section more, which takes no build.
+test-boot: deps deb rpm
 	@.ci/dependencies boot
-	cargo deb --no-build --deb-revision 2 --output target/packages/
+	mkdir -p target/next/release
+	objcopy --add-section .twitcher.next=CHANGELOG.md $(PROGRAM) target/next/release/twitcher
+	CARGO_TARGET_DIR=target/next $(DEB) --deb-revision 2
+	$(RPM) --define 'program $(CURDIR)/target/next/release/twitcher' --define 'revision 2' packaging/twitcher.spec
 	cargo test --locked --test boot
 
 # The last two are in no '--all-targets': plain 'cargo test' is not to run them.
@@ -58,12 +70,11 @@ pages: deps-build
 deb: build pages
 	@.ci/dependencies deb
 	mkdir -p target/packages
-	cargo deb --no-build --deb-revision 1 --output target/packages/
+	$(DEB) --deb-revision 1
 
 rpm: build pages
 	@.ci/dependencies rpm
-	mkdir -p target/packages
-	cargo generate-rpm --output target/packages/
+	$(RPM) --define "program $(PROGRAM)" packaging/twitcher.spec
 
 # What it is compared with is left out where it is not installed, and the table says so.
 bench: deps

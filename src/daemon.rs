@@ -1,5 +1,6 @@
 //! Ties the pieces together: channels, signals, readiness, the stop. Holds no logic of theirs.
 
+mod detached;
 mod lock;
 mod notifier;
 mod pid_file;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::detached::{Detached, start as start_detached};
 use self::notifier::{Notification, Notifier};
 pub use self::pid_file::PidFile;
 pub use self::run_dir::RunDir;
@@ -95,7 +97,8 @@ pub enum DaemonError {
 }
 
 /// Runs until SIGTERM or SIGINT; at SIGHUP, rescans and has a log file opened again. The folders are held until then.
-/// `group` is whose members may use the control socket, too.
+/// `group` is whose members may use the control socket, too; `up` is called when signals are heeded and somebody answers
+/// there.
 ///
 /// # Errors
 /// When it cannot start. Once it has, nothing but a bug.
@@ -104,6 +107,7 @@ pub async fn run(
     held: (RunDir, StateDir),
     group: Option<Gid>,
     log: &Logging,
+    up: impl FnOnce(),
 ) -> Result<(), DaemonError> {
     let _held = held;
     let daemon = &settings.daemon;
@@ -206,6 +210,7 @@ pub async fn run(
     });
     let control = control::server::start(&daemon.run_dir, group, desk, stop.clone())
         .inspect_err(|error| error!("no control socket in {}: {error}", daemon.run_dir.display()));
+    up();
     let (ready_in, ready) = watch::channel(false);
     let (systemd, untold) = Notifier::start();
     let servers = settings.zookeeper.servers.clone();

@@ -6,6 +6,8 @@ use clap::Command;
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
+use crate::NO_DATE;
+
 /// The name and the text of the page.
 pub fn page(command: &Command) -> io::Result<(String, String)> {
     let mut after = Roff::new();
@@ -22,7 +24,7 @@ pub fn page(command: &Command) -> io::Result<(String, String)> {
         }
     }
     let release = concat!("twitcher ", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone().after_help("")).source(release);
+    let man = Man::new(command.clone().after_help("")).date(NO_DATE).source(release);
     let name = man.get_filename();
     let mut page = Vec::new();
     man.render_title(&mut page)?;

@@ -12,10 +12,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use roff::{Roff, roman};
 use twitcher::cli::Cli;
+
+/// In quotes: without them the next word of the line would be taken for the date.
+const NO_DATE: &str = "\"\"";
 
 /// A page beside those of the commands.
 struct Page {
@@ -72,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(man.join(format!("{}.{}", page.name, page.section)), render(&page, source, &readme)?)?;
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "twitcher", &completions)?;
+        clap_complete::generate_to(shell, &mut shown(&Cli::command()), "twitcher", &completions)?;
     }
     for folder in [man, completions] {
         let mut files: Vec<PathBuf> =
@@ -85,11 +88,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The command without what is hidden in it, which would be completed as well.
+fn shown(command: &Command) -> Command {
+    let name: &'static str = command.get_name().to_owned().leak();
+    let mut shown = Command::new(name)
+        .args(command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned())
+        .subcommands(command.get_subcommands().filter(|one| !one.is_hide_set()).map(shown));
+    if let Some(about) = command.get_about() {
+        shown = shown.about(about.clone());
+    }
+    if command.get_version().is_some() {
+        shown = shown.version(env!("CARGO_PKG_VERSION"));
+    }
+    shown
+}
+
 /// The text of a page, from the README and what else is in the folder of the source.
 fn render(page: &Page, source: &Path, readme: &str) -> Result<String, Box<dyn Error>> {
     let mut text = Roff::new();
     let release = format!("twitcher {}", env!("CARGO_PKG_VERSION"));
-    text.control("TH", [page.name, page.section, "", &release]);
+    text.control("TH", [page.name, page.section, NO_DATE, &release]);
     text.control("SH", ["NAME"]).text([roman(format!("{} - {}", page.name, page.about))]);
     for part in page.parts {
         let of_readme =

@@ -10,7 +10,7 @@ use crate::cli::EXIT_CONFIGURATION;
 use crate::config::problem::Problem;
 use crate::config::settings::{DEFAULT_FILE, LogTarget, Overrides, Settings};
 use crate::config::spec::GroupRef;
-use crate::daemon::{self, PidFile, RunDir, StateDir};
+use crate::daemon::{self, Detached, PidFile, RunDir, StateDir};
 use crate::record;
 use crate::run::identity;
 
@@ -59,9 +59,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
 
-    /// Detach from the terminal
+    /// Detach from the terminal; done when the daemon is up, or has said why it is not
     #[arg(long)]
     pub daemonize: bool,
+
+    /// What it is that has been started to detach
+    #[arg(long, hide = true, requires = "daemonize")]
+    pub detached: bool,
 
     /// Log what is decided about each update too
     #[arg(short, long)]
@@ -81,6 +85,10 @@ pub struct RunArgs {
 /// # Errors
 /// When it cannot start.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    if args.daemonize && !args.detached {
+        return daemon::start_detached("--detached").context("the daemon is not up");
+    }
+    let detached = args.detached.then(Detached::new).transpose().context("cannot detach")?;
     let settings = match Settings::load(args.config.as_deref(), overrides(args)) {
         Ok(settings) => settings,
         Err(problems) => {
@@ -90,7 +98,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     };
     // Relative paths are absolute by now; a pid file is made before this process can be somewhere else.
     let mut pidfile = args.pidfile.as_deref().map(PidFile::take).transpose()?;
-    // Before it detaches, so that whoever starts it learns that it cannot.
     let group = match settings.control.group.as_ref().map(control_group).transpose() {
         Ok(group) => group,
         Err((why, help)) => {
@@ -99,24 +106,25 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
             return Ok(EXIT_CONFIGURATION);
         }
     };
-    let log = record::log::open(&settings.log, args.daemonize)?;
+    let log = record::log::open(&settings.log, args.detached)?;
     let held = (RunDir::take(&settings.daemon.run_dir)?, StateDir::take(&settings.daemon.state_dir)?);
     std::env::set_current_dir("/")?;
-    if args.daemonize {
-        nix::unistd::daemon(true, false).context("cannot detach")?;
-    }
     if let Some(pidfile) = &mut pidfile {
         pidfile.write()?;
     }
     let logging = log.start()?;
     // One thread serves as well as many, since no piece of the daemon computes anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ran = runtime.block_on(daemon::run(settings, held, group, &logging));
+    let up = || {
+        if let Some(Err(error)) = detached.map(Detached::is_up) {
+            tracing::warn!("cannot leave stderr: {error}");
+        }
+    };
+    let ran = runtime.block_on(daemon::run(settings, held, group, &logging, up));
     // Whoever is still being looked up in a directory that does not answer is not waited for.
     runtime.shutdown_background();
-    if let Some(pidfile) = pidfile {
-        pidfile.remove();
-    }
+    // Before the last that there is to say.
+    drop(pidfile);
     if let Err(error) = ran {
         // Who started it sees it on stderr; who looks for it later, in the log.
         if !logging.is_stderr {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use self::credentials::{Credential, Secret};
 use self::file::FileSettings;
-pub use self::log::{LogFormat, LogTarget};
+pub use self::log::{LogFormat, LogTarget, log_filter};
 use super::folder;
 use super::problem::Problem;
 use super::spec::GroupRef;
@@ -91,7 +91,7 @@ pub struct Control {
 pub struct Log {
     /// To whom.
     pub target: LogTarget,
-    /// A filter for `tracing_subscriber::EnvFilter`; mostly one word such as `info`.
+    /// What [`log_filter`] takes; mostly one word such as `info`.
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
@@ -159,7 +159,7 @@ impl Settings {
                 .push(override_problem("--zkservers or TWITCHER_ZKSERVERS", &why).with_help(servers::FORM));
         }
         if let Some(level) = &overrides.log_level
-            && let Err(why) = log::check_level(level)
+            && let Err(why) = log_filter(level)
         {
             problems.push(override_problem("TWITCHER_LOG", &why).with_help(log::LEVELS));
         }

@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 
 const MODE: u32 = 0o600;
 
-/// The lock, as long as it is held; also over a fork.
+/// The lock, as long as it is held.
 #[derive(Debug)]
 pub struct Lock {
     _lock: Flock<File>,

@@ -28,7 +28,7 @@ pub enum PidFileError {
     Taken(PathBuf),
 }
 
-/// The right to the pid file, as long as it is held; also over a fork.
+/// The right to the pid file, which goes with it.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
@@ -68,9 +68,11 @@ impl PidFile {
         };
         write().map_err(|error| PidFileError::Unusable { path: self.path.clone(), error })
     }
+}
 
-    /// Removes it. The lock stays where it is: to remove it as well would let two daemons hold two of one name.
-    pub fn remove(self) {
+impl Drop for PidFile {
+    /// The lock stays where it is: to remove it as well would let two daemons hold two of one name.
+    fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
 }

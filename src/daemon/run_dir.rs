@@ -6,7 +6,7 @@ use super::DaemonError;
 use super::lock::Lock;
 use crate::run::folder;
 
-/// The right to the run folder, as long as it is held; also over a fork.
+/// The right to the run folder, as long as it is held.
 #[derive(Debug)]
 pub struct RunDir {
     _lock: Lock,

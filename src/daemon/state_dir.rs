@@ -7,7 +7,7 @@ use super::lock::Lock;
 use crate::record::ledger;
 use crate::run::folder;
 
-/// The right to the state folder, as long as it is held; also over a fork.
+/// The right to the state folder, as long as it is held.
 #[derive(Debug)]
 pub struct StateDir {
     _lock: Option<Lock>,

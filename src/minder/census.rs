@@ -13,7 +13,9 @@ use std::{io, thread};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::time::Timespec;
 
 use crate::minder::cgroup;
 use crate::minder::processes::{self, Process, Table};
@@ -70,10 +72,36 @@ pub struct Census {
     /// What was asked for and not answered, oldest first.
     open: Vec<Look>,
     /// Processes that are not looked at any more, since one that was did not return.
-    shunned: HashSet<i32>,
+    shunned: Shunned,
+    /// Whether it was said that there can be no other thread.
+    said_threadless: bool,
     /// Since when the thread has looked at the same process, as far as was seen.
     stands_still: Option<(i32, Instant)>,
     ready: Arc<OwnedFd>,
+}
+
+/// Processes by their numbers, each of them held, so that its number can be told from when it is another's.
+#[derive(Debug, Clone, Default)]
+struct Shunned(HashMap<i32, Arc<OwnedFd>>);
+
+impl Shunned {
+    fn add(&mut self, pid: i32) {
+        // To hold it does not ask it anything. If it is gone, there is nothing to be kept away from.
+        let held = rustix::process::Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        if let Some(Ok(held)) = held {
+            self.0.insert(pid, Arc::new(held));
+        }
+    }
+
+    fn forget_gone(&mut self) {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Readable when it has ended.
+        self.0.retain(|_, held| poll(&mut [PollFd::new(held, PollFlags::IN)], Some(&at_once)) == Ok(0));
+    }
+
+    fn has(&self, pid: i32) -> bool {
+        self.0.contains_key(&pid)
+    }
 }
 
 #[derive(Debug)]
@@ -91,9 +119,9 @@ impl Census {
     /// When there can be no thread.
     pub fn new() -> io::Result<Self> {
         let ready = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let shunned = HashSet::new();
+        let shunned = Shunned::default();
         let looker = Looker::start(shunned.clone(), Arc::clone(&ready))?;
-        Ok(Self { looker, open: Vec::new(), shunned, stands_still: None, ready })
+        Ok(Self { looker, open: Vec::new(), shunned, said_threadless: false, stands_still: None, ready })
     }
 
     /// Readable when something was found.
@@ -130,7 +158,7 @@ impl Census {
     }
 
     /// Leaves a thread behind that does not come back from a process, and has another one go on without that
-    /// process. Returns its number, or why nobody can look any more.
+    /// process. Returns its number, or why nobody can look any more, which is said once for as long as it lasts.
     pub fn watch_over(&mut self, now: Instant) -> Option<Result<i32, io::Error>> {
         if self.open.is_empty() {
             self.stands_still = None;
@@ -147,16 +175,18 @@ impl Census {
                 if at == 0 {
                     return None;
                 }
-                self.shunned.insert(at);
+                self.shunned.forget_gone();
+                self.shunned.add(at);
                 match Looker::start(self.shunned.clone(), Arc::clone(&self.ready)) {
                     Ok(looker) => {
                         self.looker = looker;
+                        self.said_threadless = false;
                         for look in &self.open {
                             let _ = self.looker.looks.send(look.clone());
                         }
                         Some(Ok(at))
                     }
-                    Err(error) => Some(Err(error)),
+                    Err(error) => (!std::mem::replace(&mut self.said_threadless, true)).then_some(Err(error)),
                 }
             }
             Some(_) | None => {
@@ -168,7 +198,7 @@ impl Census {
 }
 
 impl Looker {
-    fn start(shunned: HashSet<i32>, ready: Arc<OwnedFd>) -> io::Result<Self> {
+    fn start(mut shunned: Shunned, ready: Arc<OwnedFd>) -> io::Result<Self> {
         let (looks, asked) = channel::<Look>();
         let (answers, found) = channel();
         let at = Arc::new(AtomicI32::new(0));
@@ -177,9 +207,10 @@ impl Looker {
             while let Ok(first) = asked.recv() {
                 // Whatever is due by now is answered by one look at the table.
                 let due: Vec<Look> = std::iter::once(first).chain(asked.try_iter()).collect();
+                shunned.forget_gone();
                 let table = Table::read(|pid| {
                     here.store(pid, Ordering::Relaxed);
-                    !shunned.contains(&pid)
+                    !shunned.has(pid)
                 });
                 let mut marks = HashMap::new();
                 let mut hits = Vec::new();
@@ -214,7 +245,7 @@ fn rest_of(
     table: &Table,
     marks: &mut HashMap<i32, Option<RunId>>,
     here: &AtomicI32,
-    shunned: &HashSet<i32>,
+    shunned: &Shunned,
 ) -> Vec<Process> {
     let is_stray = |process: &Process| {
         look.strays.as_ref().is_none_or(|(minder, known)| {
@@ -233,7 +264,7 @@ fn rest_of(
             continue;
         }
         here.store(found, Ordering::Relaxed);
-        if shunned.contains(&found) {
+        if shunned.has(found) {
             // It is there, whatever else can be said of it.
             rest.push(Process {
                 pid: found,
@@ -302,21 +333,28 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_cannot_be_looked_at_is_left_out_and_the_others_are_looked_at() {
+    fn a_process_that_cannot_be_looked_at_is_left_out_until_it_is_gone_and_the_others_are_looked_at() {
         let mut census = Census::new().unwrap();
+        let mut process = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let pid = process.id().cast_signed();
         // As a thread is that stands still at a process: nobody answers.
         let (looks, _asked) = channel();
         let (_answers, found) = channel();
-        census.looker = Looker { looks, found, at: Arc::new(AtomicI32::new(4242)) };
+        census.looker = Looker { looks, found, at: Arc::new(AtomicI32::new(pid)) };
         let start = Instant::now();
         assert!(census.watch_over(start).is_none() && census.wake_at(start).is_none(), "nothing is asked");
         census.look(look(7, 5_000_000, Vec::new()));
         assert!(census.watch_over(start).is_none());
         assert_eq!(census.wake_at(start), Some(start + PATIENCE));
         assert!(census.watch_over(start + PATIENCE / 2).is_none());
-        assert!(matches!(census.watch_over(start + PATIENCE), Some(Ok(4242))));
+        assert!(matches!(census.watch_over(start + PATIENCE), Some(Ok(shunned)) if shunned == pid));
         assert!(!wait_for(&mut census, RunId::from_u64(7)));
-        assert_eq!(census.shunned, [4242].into());
         assert_eq!(census.wake_at(Instant::now()), None);
+        census.shunned.forget_gone();
+        assert!(census.shunned.has(pid));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        census.shunned.forget_gone();
+        assert!(!census.shunned.has(pid), "the number may be another's from now on");
     }
 }

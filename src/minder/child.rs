@@ -8,6 +8,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -81,8 +82,8 @@ pub struct AtHand<'a> {
     pub output: BorrowedFd<'a>,
     /// Where it says what kept it from becoming the program. Closed by the exec.
     pub failures: BorrowedFd<'a>,
-    /// Where it says that it is there, and can be sent signals as a group.
-    pub is_made: BorrowedFd<'a>,
+    /// Where it says that it is in its place: a process group, a session and a cgroup of its own.
+    pub is_placed: &'a AtomicBool,
     argv: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
     /// Room for the groups that it has, one more than it should have.
@@ -92,11 +93,15 @@ pub struct AtHand<'a> {
 impl<'a> AtHand<'a> {
     /// For a child that is to become `program`.
     #[must_use]
-    pub fn new(program: &'a Program, [stdin, output, failures, is_made]: [BorrowedFd<'a>; 4]) -> Self {
+    pub fn new(
+        program: &'a Program,
+        [stdin, output, failures]: [BorrowedFd<'a>; 3],
+        is_placed: &'a AtomicBool,
+    ) -> Self {
         let groups = program.identity.as_ref().and_then(|identity| identity.groups.as_ref());
         let room = groups.map_or(0, |groups| groups.len() + 1);
         let (argv, envp) = (pointers(&program.argv), pointers(&program.envp));
-        Self { program, stdin, output, failures, is_made, argv, envp, groups: vec![0; room] }
+        Self { program, stdin, output, failures, is_placed, argv, envp, groups: vec![0; room] }
     }
 }
 
@@ -223,15 +228,13 @@ pub fn run(child: &mut AtHand) -> ! {
 }
 
 fn become_program(child: &mut AtHand) -> Result<std::convert::Infallible, Failure> {
-    let AtHand { program, stdin, output, failures, is_made, argv, envp, groups } = child;
+    let AtHand { program, stdin, output, failures, is_placed, argv, envp, groups } = child;
     let at = |stage| move |errno| Failure { stage, errno };
     // First, so that one which is to be ended already can be. What is done about all others is the default, as in
     // the minder.
     signals::reset_ignored();
     signals::unblock_all_but_dumps();
     setsid().map_err(at(Stage::Session))?;
-    // Not before: a signal that is sent to a group which is not there yet is lost.
-    say(*is_made);
     for (from, to) in [(&*stdin, 0), (&*output, 1), (&*output, 2)] {
         // SAFETY: the three standard descriptors are always open here and nobody owns them.
         Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map_err(at(Stage::Descriptors))?;
@@ -252,6 +255,8 @@ fn become_program(child: &mut AtHand) -> Result<std::convert::Infallible, Failur
     {
         let _ = rustix::io::write(entrance, b"0");
     }
+    // Not before: a signal to a group that is not there yet is lost, and so is a cgroup that nobody is in.
+    is_placed.store(true, Ordering::Release);
     forget_priorities();
     // The one that it has may hold keys of whoever started the daemon: `session-keyring(7)`. A kernel without
     // keys has none to give away.
@@ -286,11 +291,6 @@ fn become_program(child: &mut AtHand) -> Result<std::convert::Infallible, Failur
     };
     let has_no_interpreter = errno == Errno::ENOENT && program.argv.first().is_some_and(is_there);
     Err(Failure { stage: if has_no_interpreter { Stage::Interpreter } else { Stage::Execute }, errno })
-}
-
-/// Makes an eventfd readable.
-pub fn say(event: BorrowedFd) {
-    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
 }
 
 /// Closes every descriptor but the standard ones and `kept`.

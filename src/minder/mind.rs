@@ -1,6 +1,6 @@
-//! The minder's loop: waits for its children, their output, the daemon and the time, and acts.
+//! What a minder knows, and what it does when it hears of its children, their output, the daemon and the time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -18,13 +19,13 @@ use crate::minder::census::{Aim, Census, Found, Look};
 use crate::minder::cgroup::{self, Cgroups};
 use crate::minder::life::{Action, Event, Life};
 use crate::minder::peer::Peer;
+use crate::minder::process::Process;
 use crate::minder::processes;
 use crate::minder::reap::{peek_dead, reap};
 use crate::minder::records::{Left, Named, Record, Records};
 use crate::minder::run::{Main, Run, wall_ms};
 use crate::minder::script::Scripts;
-use crate::minder::spawn::{Surroundings, spawn};
-use crate::minder::spawner::Spawners;
+use crate::minder::spawn::{self, Prepared, Surroundings};
 use crate::run::protocol::{Ending, Executable, PROTOCOL, Report, Request, Start};
 use crate::schedule::order::RunId;
 
@@ -82,6 +83,41 @@ impl Source {
     }
 }
 
+/// What there is to be heard.
+#[derive(Debug)]
+pub struct Events([EpollEvent; 256]);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self([EpollEvent::empty(); 256])
+    }
+}
+
+impl Events {
+    /// The first so many.
+    #[must_use]
+    pub fn first(&self, ready: usize) -> &[EpollEvent] {
+        &self.0[..ready]
+    }
+}
+
+/// A run whose process is being made.
+#[derive(Debug)]
+pub struct Making {
+    record: Record,
+    prepared: Prepared,
+    /// When it was ordered.
+    began: Instant,
+}
+
+impl Making {
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> Arc<Process> {
+        Arc::clone(&self.prepared.process)
+    }
+}
+
 /// What a minder works with.
 #[derive(Debug)]
 pub struct Around {
@@ -103,7 +139,6 @@ pub struct Around {
 #[derive(Debug)]
 pub struct Minder {
     around: Around,
-    spawners: Spawners,
     census: Census,
     epoll: Epoll,
     /// The number of the last connection.
@@ -115,6 +150,8 @@ pub struct Minder {
     retires: bool,
     /// Connections that have not said `Hello`.
     strangers: BTreeMap<u64, Peer>,
+    /// What was said and is not carried out, with the connection that said it; `None`: it says no more.
+    said: VecDeque<(u64, Option<(Request, Bytes)>)>,
     runs: BTreeMap<RunId, Run>,
     mains: HashMap<Pid, RunId>,
     /// Until when it stays without a daemon and without a run.
@@ -133,7 +170,6 @@ impl Minder {
     pub fn new(listener: UnixListener, signals: SignalFd, around: Around) -> io::Result<Self> {
         let minder = Self {
             around,
-            spawners: Spawners::default(),
             census: Census::new()?,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             last_peer: Source::Census.token(),
@@ -142,6 +178,7 @@ impl Minder {
             daemon: None,
             retires: false,
             strangers: BTreeMap::new(),
+            said: VecDeque::new(),
             runs: BTreeMap::new(),
             mains: HashMap::new(),
             patience: Instant::now() + FIRST_DAEMON,
@@ -155,35 +192,40 @@ impl Minder {
         Ok(minder)
     }
 
-    /// Works until there is neither a daemon nor a run.
+    /// Does what is due, and waits until there is something to be heard: so many events. `None`: there is neither a
+    /// daemon nor a run, and no more to do.
     ///
     /// # Errors
     /// When waiting fails, for which there is no reason but a bug.
-    pub fn run(mut self) -> io::Result<()> {
-        let mut events = [EpollEvent::empty(); 256];
-        while !self.is_done(Instant::now()) {
-            let ready = match self.epoll.wait(&mut events, self.timeout(Instant::now())) {
-                Ok(ready) => ready,
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            for event in &events[..ready] {
-                match Source::of(event.data()) {
-                    Source::Listener => self.accept(),
-                    Source::Children => self.hear_children(),
-                    Source::Census => self.hear_census(),
-                    Source::Peer(number) => self.hear_peer(number),
-                    Source::Output(run) => self.hear_output(run),
-                    Source::Orphan(run) => self.hear_orphan(run),
-                }
-            }
+    pub fn end_turn(&mut self, events: &mut Events) -> io::Result<Option<usize>> {
+        loop {
             self.watch_time();
             self.pass_output_on();
             self.flush();
             self.forget();
+            if self.is_done(Instant::now()) {
+                self.leave_ends();
+                return Ok(None);
+            }
+            match self.epoll.wait(&mut events.0, self.timeout(Instant::now())) {
+                // Only the time.
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(ready) => return Ok(Some(ready)),
+                Err(errno) => return Err(errno.into()),
+            }
         }
-        self.leave_ends();
-        Ok(())
+    }
+
+    /// Takes in what there is to be heard. What it is asked to do by that, `carry_out` does.
+    pub fn hear(&mut self, event: &EpollEvent) {
+        match Source::of(event.data()) {
+            Source::Listener => self.accept(),
+            Source::Children => self.hear_children(),
+            Source::Census => self.hear_census(),
+            Source::Peer(number) => self.hear_peer(number),
+            Source::Output(run) => self.hear_output(run),
+            Source::Orphan(run) => self.hear_orphan(run),
+        }
     }
 
     /// What no daemon has taken note of is kept for one that comes later.
@@ -253,15 +295,31 @@ impl Minder {
             self.part_from(number);
             return;
         };
+        self.said.extend(said.messages.into_iter().map(|message| (number, Some(message))));
+        if said.is_all {
+            self.said.push_back((number, None));
+        }
+    }
+
+    /// Does what was asked of it, up to a process that has to be made; `None`: that was all.
+    pub fn carry_out(&mut self) -> Option<Making> {
         // Also the last that a daemon has said before it died: the next one learns what came of it.
-        for (request, payload) in said.messages {
+        while let Some((number, message)) = self.said.pop_front() {
+            let Some((request, payload)) = message else {
+                self.part_from(number);
+                continue;
+            };
             match request {
                 Request::Hello { .. } => self.welcome(number),
                 Request::Unknown => {}
                 // Orders are taken from the daemon that was welcomed last, and from no other: what an
                 // earlier one has sent and died of could start a run that this one knows nothing of.
                 _ if self.daemon.as_ref().is_none_or(|(known, _)| *known != number) => {}
-                Request::Start(start) => self.start(&start, &payload),
+                Request::Start(start) => {
+                    if let Some(making) = self.start(&start, &payload) {
+                        return Some(making);
+                    }
+                }
                 Request::Noted { run } => {
                     if let Some(run) = self.runs.get_mut(&run) {
                         if run.was_left() {
@@ -282,9 +340,7 @@ impl Minder {
                 Request::Retire => self.retires = true,
             }
         }
-        if said.is_all {
-            self.part_from(number);
-        }
+        None
     }
 
     fn part_from(&mut self, number: u64) {
@@ -327,13 +383,60 @@ impl Minder {
         }
     }
 
-    fn start(&mut self, start: &Start, contents: &Bytes) {
+    /// Prepares a run's process, if there can be one.
+    fn start(&mut self, start: &Start, contents: &Bytes) -> Option<Making> {
         if self.runs.contains_key(&start.run) {
             self.tell(&Report::Trouble { message: format!("run {} was ordered twice", start.run) }, &[]);
-            return;
+            return None;
         }
-        let now = Instant::now();
-        let run = self.spawn(start, contents, now);
+        let began = Instant::now();
+        let mut record = Record {
+            run: start.run,
+            about: start.about.clone(),
+            minder: self.around.this,
+            started_ms: wall_ms(),
+            timeout_ms: start.timeout_ms,
+            kill_after_ms: start.kill_after_ms,
+            cgroup: None,
+            script: None,
+        };
+        match self.prepare(start, contents, &mut record) {
+            Ok(prepared) => Some(Making { record, prepared, began }),
+            Err(why) => {
+                self.take_up(Run::stillborn(record, why, began));
+                None
+            }
+        }
+    }
+
+    fn prepare(&self, start: &Start, contents: &Bytes, record: &mut Record) -> Result<Prepared, String> {
+        if let Some(text) = &start.script {
+            let script = self.around.scripts.write(start.run, text, start.identity.as_ref());
+            record.script = Some(script.map_err(|error| format!("cannot write its script: {error}"))?);
+        }
+        record.cgroup = self.around.cgroups.as_ref().and_then(|cgroups| cgroups.make(start.run));
+        let own_record = self.around.records.prepare(record).map_err(|error| error.to_string())?;
+        let surroundings = Surroundings {
+            dev_null: self.around.dev_null.as_fd(),
+            script: record.script.as_deref(),
+            cgroup: record.cgroup.as_deref(),
+            record: own_record,
+        };
+        spawn::prepare(start, contents, surroundings)
+    }
+
+    /// A run's process was made, or why it was not.
+    pub fn made(&mut self, making: Making, made: Result<Pid, Errno>) {
+        let Making { record, prepared: Prepared { process, output, failure }, began } = making;
+        // With it goes the child's end of its output, so that this end tells when the last of it is closed.
+        drop(process);
+        self.take_up(match made {
+            Ok(pid) => Run::alive(record, pid, output, failure, began),
+            Err(errno) => Run::stillborn(record, spawn::explain(errno), began),
+        });
+    }
+
+    fn take_up(&mut self, run: Run) {
         if let Some(pid) = run.pid() {
             self.mains.insert(pid, run.id);
             self.tell(&Report::Started { run: run.id, pid: pid.as_raw() }, &[]);
@@ -345,42 +448,6 @@ impl Minder {
             self.tell(&Report::Ended(Box::new(end.clone())), &[]);
         }
         self.runs.insert(run.id, run);
-    }
-
-    fn spawn(&self, start: &Start, contents: &Bytes, now: Instant) -> Run {
-        let mut record = Record {
-            run: start.run,
-            about: start.about.clone(),
-            minder: self.around.this,
-            started_ms: wall_ms(),
-            timeout_ms: start.timeout_ms,
-            kill_after_ms: start.kill_after_ms,
-            cgroup: None,
-            script: None,
-        };
-        if let Some(text) = &start.script {
-            match self.around.scripts.write(start.run, text, start.identity.as_ref()) {
-                Ok(path) => record.script = Some(path),
-                Err(error) => {
-                    return Run::stillborn(record, format!("cannot write its script: {error}"), now);
-                }
-            }
-        }
-        record.cgroup = self.around.cgroups.as_ref().and_then(|cgroups| cgroups.make(start.run));
-        let own_record = match self.around.records.prepare(&record) {
-            Ok(own_record) => own_record,
-            Err(error) => return Run::stillborn(record, error.to_string(), now),
-        };
-        let surroundings = Surroundings {
-            dev_null: self.around.dev_null.as_fd(),
-            script: record.script.as_deref(),
-            cgroup: record.cgroup.as_deref(),
-            record: own_record,
-        };
-        match spawn(&self.spawners, start, contents, surroundings) {
-            Ok(spawned) => Run::alive(record, spawned, now),
-            Err(why) => Run::stillborn(record, why, now),
-        }
     }
 
     /// Goes on with what minders that are gone have left.
@@ -634,13 +701,11 @@ impl Minder {
 
     fn flush(&mut self) {
         let Some((number, daemon)) = &mut self.daemon else { return };
-        let number = *number;
-        let flags = match daemon.flush() {
-            Ok(()) if daemon.has_outgoing() => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
-            Ok(()) => EpollFlags::EPOLLIN,
-            Err(_) => return self.part_from(number),
-        };
-        let _ = self.epoll.modify(&*daemon, &mut Source::Peer(number).event(flags));
+        if daemon.flush() {
+            let more = if daemon.has_outgoing() { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+            let mut event = Source::Peer(*number).event(EpollFlags::EPOLLIN | more);
+            let _ = self.epoll.modify(&*daemon, &mut event);
+        }
     }
 
     fn forget(&mut self) {

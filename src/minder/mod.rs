@@ -1,8 +1,8 @@
 //! The parent of every child: starts it, feeds its stdin, drains its output, ends it when its time is over,
 //! reaps it and reports. It decides nothing else, and outlives the daemon that started it.
 //!
-//! It has no runtime: one thread decides everything, and others make the processes that it asks for, since whoever
-//! makes one may have to wait for it. It heeds nothing but its socket: no signal ends it but SIGKILL, since any of
+//! It has no runtime: one thread does everything, and another stands by, since whoever makes a process may have to
+//! wait for it. It heeds nothing but its socket: no signal ends it but SIGKILL, since any of
 //! its children could send one.
 
 pub mod append;
@@ -13,14 +13,15 @@ pub mod life;
 mod mind;
 pub mod output;
 mod peer;
+mod process;
 pub mod processes;
 mod reap;
 pub mod records;
+mod relay;
 mod run;
 pub mod script;
 mod signals;
 pub mod spawn;
-mod spawner;
 pub mod stdin;
 
 use std::fs::{self, File, OpenOptions};
@@ -80,7 +81,7 @@ pub fn run(folder: &Path) -> io::Result<()> {
         scripts: Scripts::below(folder.parent().unwrap_or(folder)),
         cgroups: Cgroups::find(),
     };
-    let result = mind::Minder::new(listener, signals, around)?.run();
+    let result = relay::run(mind::Minder::new(listener, signals, around)?);
     let _ = fs::remove_file(&socket);
     result
 }

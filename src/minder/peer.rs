@@ -30,6 +30,8 @@ pub struct Peer {
     stream: UnixStream,
     decoder: Decoder,
     outgoing: BytesMut,
+    /// Whether something was left when it was written last.
+    had_outgoing: bool,
 }
 
 impl Peer {
@@ -39,7 +41,7 @@ impl Peer {
     /// When it cannot be made not to block.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, decoder: Decoder::default(), outgoing: BytesMut::new() })
+        Ok(Self { stream, decoder: Decoder::default(), outgoing: BytesMut::new(), had_outgoing: false })
     }
 
     /// Reads what is there.
@@ -62,7 +64,11 @@ impl Peer {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                // As of one that died with something unread. What it had said before that counts.
+                Err(_) => {
+                    said.is_all = true;
+                    break;
+                }
             }
         }
         while let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
@@ -91,22 +97,25 @@ impl Peer {
         !self.outgoing.is_empty()
     }
 
-    /// Writes as much as is taken now.
-    ///
-    /// # Errors
-    /// When the connection is over.
-    pub fn flush(&mut self) -> io::Result<()> {
+    /// Writes as much as is taken now. Whether there is something left is different from before, and so what is to be
+    /// waited for.
+    pub fn flush(&mut self) -> bool {
         while !self.outgoing.is_empty() {
             match self.stream.write(&self.outgoing) {
                 Ok(length) => self.outgoing.advance(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Nobody takes it any more. What the other side has said before may still be there to be read, and
+                // after it the end of the connection.
+                Err(_) => self.outgoing.clear(),
             }
         }
-        // Else the room of the largest burst would be held for good.
-        self.outgoing = BytesMut::new();
-        Ok(())
+        if self.outgoing.is_empty() {
+            // Else the room of the largest burst would be held for good.
+            self.outgoing = BytesMut::new();
+        }
+        let has_outgoing = self.has_outgoing();
+        std::mem::replace(&mut self.had_outgoing, has_outgoing) != has_outgoing
     }
 }
 

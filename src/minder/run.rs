@@ -14,7 +14,7 @@ use crate::minder::output::Output;
 use crate::minder::processes::{age, hold, signal_group, signal_held};
 use crate::minder::reap::Death;
 use crate::minder::records::{Named, Record};
-use crate::minder::spawn::{FailurePipe, Spawned};
+use crate::minder::spawn::FailurePipe;
 use crate::run::protocol::{About, End, Ending, Minded};
 use crate::schedule::order::{RunId, Usage};
 
@@ -104,13 +104,19 @@ pub enum Heard {
 }
 
 impl Run {
-    /// A run whose process was just made.
+    /// A run whose process was made. `output` is what it prints; `began`: when it was ordered.
     #[must_use]
-    pub fn alive(record: Record, spawned: Spawned, now: Instant) -> Self {
-        let life = Life::begin(now, record.timeout_ms.map(Duration::from_millis));
-        let main = Main::Child { pid: spawned.pid, failure: Box::new(spawned.failure) };
+    pub fn alive(
+        record: Record,
+        pid: Pid,
+        output: Option<OwnedFd>,
+        failure: FailurePipe,
+        began: Instant,
+    ) -> Self {
+        let life = Life::begin(began, record.timeout_ms.map(Duration::from_millis));
+        let main = Main::Child { pid, failure: Box::new(failure) };
         let state = State::Alive { main, life, recheck: None, is_looked_for: false };
-        Self { pipe: spawned.output.map(File::from), ..Self::new(record, state, now) }
+        Self { pipe: output.map(File::from), ..Self::new(record, state, began) }
     }
 
     /// A run for which no process could be made.

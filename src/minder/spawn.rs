@@ -1,4 +1,4 @@
-//! From a `Start` to a process.
+//! From a `Start` to a process that can be made.
 
 use std::ffi::{CString, NulError, OsStr};
 use std::fs::File;
@@ -10,20 +10,20 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::{Pid, getpid, pipe2};
+use nix::unistd::{getpid, pipe2};
 
 use crate::minder::cgroup;
 use crate::minder::child::{self, Failure, Program};
+use crate::minder::process::Process;
 use crate::minder::records::OwnRecord;
-use crate::minder::spawner::Spawners;
 use crate::minder::stdin;
 use crate::run::protocol::{Identity, OutputTo, Start};
 
-/// A process that was just made.
+/// A process that is about to be made.
 #[derive(Debug)]
-pub struct Spawned {
-    /// Its number, that of its process group, and that of its session.
-    pub pid: Pid,
+pub struct Prepared {
+    /// It, and what is only its own.
+    pub process: Arc<Process>,
     /// What it prints, not to block on; `None` where that goes elsewhere.
     pub output: Option<OwnedFd>,
     /// What it will say if it cannot execute its program.
@@ -61,18 +61,13 @@ pub struct Surroundings<'a> {
     pub record: OwnRecord,
 }
 
-/// Starts a run's main process.
+/// Prepares a run's main process.
 ///
 /// # Errors
-/// In words, when there is no process: the rest shows at its end.
-pub fn spawn(
-    spawners: &Spawners,
-    start: &Start,
-    contents: &[u8],
-    around: Surroundings,
-) -> Result<Spawned, String> {
+/// In words, when there can be none: the rest shows when it is made, and at its end.
+pub fn prepare(start: &Start, contents: &[u8], around: Surroundings) -> Result<Prepared, String> {
     let Surroundings { dev_null, script, cgroup, record } = around;
-    let program = prepare(start, script, cgroup, record);
+    let program = program(start, script, cgroup, record);
     let program = program.map_err(|_| "the command or its environment holds a NUL character".to_owned())?;
     let program = Arc::new(program);
     let io = |what: &'static str| move |error: io::Error| format!("cannot make {what}: {error}");
@@ -84,14 +79,20 @@ pub fn spawn(
         OutputTo::Null | OutputTo::Append(_) => nothing().map(|end| (None, end)),
     }
     .map_err(io("a pipe for its output"))?;
-    match spawners.make(Arc::clone(&program), [stdin, output_end, failure_end]) {
-        Ok(pid) => Ok(Spawned { pid, output, failure: FailurePipe { pipe: File::from(failure), program } }),
-        Err(Errno::EAGAIN) => Err("cannot make a process: the limit of processes is reached".to_owned()),
-        Err(errno) => Err(format!("cannot make a process: {}", errno.desc())),
+    let process = Arc::new(Process::new(Arc::clone(&program), [stdin, output_end, failure_end]));
+    Ok(Prepared { process, output, failure: FailurePipe { pipe: File::from(failure), program } })
+}
+
+/// Why there is no process, in words.
+#[must_use]
+pub fn explain(errno: Errno) -> String {
+    match errno {
+        Errno::EAGAIN => "cannot make a process: the limit of processes is reached".to_owned(),
+        errno => format!("cannot make a process: {}", errno.desc()),
     }
 }
 
-fn prepare(
+fn program(
     start: &Start,
     script: Option<&Path>,
     cgroup: Option<&Path>,

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::settings::{Log, LogFormat, LogTarget};
+use crate::config::settings::{Log, LogFormat, LogTarget, log_filter};
 use crate::record::journald::{self, Entries, Journald, is_stream};
 use crate::record::line::Lines;
 use crate::record::stream::Stream;
@@ -36,7 +36,7 @@ pub enum LogError {
         /// As it was given.
         level: String,
         /// Why.
-        error: tracing_subscriber::filter::ParseError,
+        error: String,
     },
     /// There is no socket to send it through.
     #[error("cannot make a socket for the log: {0}")]
@@ -81,7 +81,7 @@ impl Drop for Logging {
 #[derive(Debug)]
 pub struct Opened {
     outlet: Outlet,
-    filter: EnvFilter,
+    filter: Targets,
     format: LogFormat,
     colours: bool,
     is_stderr: bool,
@@ -94,20 +94,18 @@ enum Outlet {
     Journald(Journald),
 }
 
-/// Opens what the settings say that is logged to. Who `detaches` after that has no stderr worth the name, and learns here
-/// of all that is wrong.
+/// Opens what the settings say that is logged to. Who `is_detached` has no stderr worth the name.
 ///
 /// # Errors
 /// When that is nowhere to write to.
-pub fn open(log: &Log, detaches: bool) -> Result<Opened, LogError> {
-    let is_terminal = !detaches && io::stderr().is_terminal();
-    let is_journal = !detaches && stderr_is_journal();
+pub fn open(log: &Log, is_detached: bool) -> Result<Opened, LogError> {
+    let is_terminal = !is_detached && io::stderr().is_terminal();
+    let is_journal = !is_detached && stderr_is_journal();
     let level = |error| LogError::Level { level: log.level.clone(), error };
     // The ZooKeeper client's own lines are about what the daemon says itself, and better. A line about each
     // event of inotify would be an event itself where the log is in a folder that is watched, such as the one
     // above the config folder.
-    let filter = format!("zookeeper_client=off,notify=off,{}", log.level);
-    let filter = EnvFilter::try_new(filter).map_err(level)?;
+    let filter = log_filter(&format!("zookeeper_client=off,notify=off,{}", log.level)).map_err(level)?;
     let (outlet, is_stderr) = match resolve(&log.target, is_terminal, is_journal) {
         LogTarget::Auto | LogTarget::Stderr => (Outlet::Stream(Stream::stderr(log.format)), true),
         LogTarget::File(path) => {
@@ -152,15 +150,18 @@ impl Opened {
         };
         let queue = queue.map_err(LogError::Thread)?;
         let lines = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            // That is the filter's.
+            .with_max_level(LevelFilter::TRACE)
             .with_writer(queue.clone())
             .with_target(false)
             .with_ansi(colours)
             // Else a log that takes no more would be complained of on stderr, which may be that very log.
             .log_internal_errors(false);
         let set = match format {
-            LogFormat::Json => lines.json().flatten_event(true).with_target(true).try_init(),
-            LogFormat::Text => lines.event_format(Lines { stamped }).try_init(),
+            LogFormat::Json => {
+                lines.json().flatten_event(true).with_target(true).finish().with(filter).try_init()
+            }
+            LogFormat::Text => lines.event_format(Lines { stamped }).finish().with(filter).try_init(),
         };
         set.map(|()| Logging { is_stderr, queue }).map_err(|_| LogError::Twice)
     }

@@ -18,8 +18,9 @@ use crate::harness::zookeeper::eventually::within;
 const BOOT: Duration = Duration::from_secs(120);
 
 /// What changes by itself below these, and is nobody's business.
-const RESTLESS: [&str; 6] = [
+const RESTLESS: [&str; 7] = [
     "/var/lib/dpkg",
+    "/var/lib/rpm",
     "/var/log",
     "/var/cache",
     "/var/lib/systemd/timers",
@@ -122,11 +123,16 @@ impl Machine {
         self.ask(&["systemctl", "show", "--property", name, "--value", "twitcher"])
     }
 
-    /// The command lines of its processes in which this word is.
-    pub fn processes(&self, word: &str) -> Vec<String> {
-        // Without a program that a small machine may not have.
-        let all = "for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline; echo; done 2>/dev/null; :";
-        self.order(&["sh", "-c", all]).lines().filter(|line| line.contains(word)).map(String::from).collect()
+    /// Its processes in whose command lines this is, with these.
+    pub fn processes(&self, words: &str) -> Vec<(Process, String)> {
+        let mut all = vec![self.init];
+        let mut known = 0;
+        while let Some(parent) = all.get(known) {
+            all.extend(parent.children());
+            known += 1;
+        }
+        let described = all.into_iter().map(|process| (process, process.command_line()));
+        described.filter(|(_, line)| line.contains(words)).collect()
     }
 
     /// Every path that is on the machine's disk, but for what changes by itself.

@@ -82,6 +82,12 @@ impl Process {
         fs::read_link(format!("/proc/{}/exe", self.pid)).ok()
     }
 
+    /// The words that it was started with, with blanks between them.
+    pub fn command_line(self) -> String {
+        let words = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")
+    }
+
     /// The process group that it is in.
     pub fn group(self) -> Option<i32> {
         Stat::of(self.pid).map(|stat| stat.group)

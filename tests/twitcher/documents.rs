@@ -91,8 +91,17 @@ fn every_toml_block_of_the_readme_is_one_that_the_program_takes() {
 }
 
 /// What the README's shell blocks call besides twitcher. Here they do nothing.
-const OTHERS: &[&str] =
-    &["apt-get", "make", "cargo", "install", "systemctl", "journalctl", "git", "generate"];
+const OTHERS: &[&str] = &[
+    "apt-get",
+    "make",
+    "cargo",
+    "install",
+    "systemctl",
+    "journalctl",
+    "git",
+    "generate",
+    "start-stop-daemon",
+];
 
 #[test]
 fn every_shell_block_of_the_readme_runs_as_it_stands() {
@@ -164,12 +173,12 @@ fn the_schema_is_where_the_readme_says_however_it_was_installed() {
     let (folder, _) = path.rsplit_once('/').expect("a folder");
     assert!(readme.contains(&format!("\ninstall -m 644 {name} {folder}/\n")), "{path}");
     let cargo: toml::Table = toml::from_str(&read("Cargo.toml")).expect("TOML");
-    let assets = |package: &str| {
-        let assets = cargo["package"]["metadata"][package]["assets"].as_array().expect("a list");
-        assets.iter().map(ToString::to_string).find(|asset| asset.contains(name)).expect(package)
-    };
-    assert!(assets("deb").contains(&format!("\"{}/\"", folder.trim_start_matches('/'))), "{path}");
-    assert!(assets("generate-rpm").contains(&format!("\"{path}\"")), "{path}");
+    let assets = cargo["package"]["metadata"]["deb"]["assets"].as_array().expect("a list");
+    let asset = assets.iter().map(ToString::to_string).find(|asset| asset.contains(name)).expect(name);
+    assert!(asset.contains(&format!("\"{}/\"", folder.trim_start_matches('/'))), "{path}");
+    let spec = read("packaging/twitcher.spec");
+    let installed = spec.lines().skip_while(|line| !line.contains(name)).nth(1).expect("where it goes");
+    assert_eq!(installed.trim(), format!("-t %{{buildroot}}{}", folder.replace("/usr/share", "%{_datadir}")));
 }
 
 /// What is said first by something that does not end by itself; it is ended by a signal, as by Ctrl-C.

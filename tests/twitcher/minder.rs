@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::thread;
 
 use bytes::Bytes;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{MsgFlags, recv};
 use twitcher::minder::output::KEPT;
 use twitcher::run::protocol::{
     About, Decoder, Dropped, End, Ending, Minded, OutputTo, PROTOCOL, Report, Request, Start, encode,
@@ -316,6 +318,27 @@ fn p2_an_order_that_comes_at_the_same_time_as_another_daemon_is_heeded_and_told_
     gate.open();
     let expected: Vec<String> = (1..=20).map(|run| run.to_string()).collect();
     assert_eq!(runs.lines(), expected);
+}
+
+#[test]
+fn p1_what_a_daemon_ordered_before_it_died_with_something_unread_is_started() {
+    let place = Place::new();
+    let minder = place.minder();
+    let (mut line, _) = Line::greet(&minder);
+    line.order(shell(1, "exec sleep 600"));
+    line.hear_started(1);
+    // Printed, and told to one who does not read it any more: the connection is reset instead of closed.
+    line.order(shell(2, "echo line; exec sleep 600"));
+    assert_eq!(recv(line.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK), Ok(1));
+    minder.process.signal(Signal::SIGSTOP);
+    line.order(shell(3, "exec sleep 600"));
+    drop(line);
+    minder.process.signal(Signal::SIGCONT);
+    let (_line, runs) = eventually(DEADLINE, "the run", || {
+        let (line, runs) = Line::greet(&minder);
+        if runs.len() == 3 { Ok((line, runs)) } else { Err(ids(&runs)) }
+    });
+    assert_eq!(ids(&runs), [1, 2, 3]);
 }
 
 #[test]
@@ -740,9 +763,9 @@ fn a_burst_of_starts_leaves_a_handful_of_threads() {
 
 #[test]
 fn ten_thousand_runs_in_sequence_leave_nothing_in_the_minder() {
-    // The standard ones, what it waits with, its children's ends, what was found in /proc, its socket, /dev/null and
-    // the daemon.
-    const IDLE: usize = 9;
+    // The standard ones, what it waits with, its children's ends, what was found in /proc, what wakes who stands by,
+    // its socket, /dev/null and the daemon.
+    const IDLE: usize = 10;
     let place = Place::new();
     let minder = place.minder();
     let (mut line, _) = Line::greet(&minder);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -265,4 +265,78 @@ fn a_detached_daemon_goes_on_by_itself_with_nothing_at_its_stdin_and_stdout() {
     detached.0.signal(Signal::SIGTERM);
     eventually(DEADLINE, "its end", || !detached.0.is_alive());
     assert!(!file.exists());
+}
+
+/// What Debian's `start-stop-daemon` says of this program's daemon that has this pid file, as an init script asks it.
+fn init(pid_file: &Path, words: &[&str]) -> Option<i32> {
+    let mut command = Command::new("/sbin/start-stop-daemon");
+    command.args(words).arg("--pidfile").arg(pid_file).args(["--exec", env!("CARGO_BIN_EXE_twitcher")]);
+    command.stdin(Stdio::null()).output().expect("start-stop-daemon").status.code()
+}
+
+#[test]
+fn an_init_script_has_a_daemon_that_is_up_when_it_has_started_and_gone_when_it_has_stopped() {
+    let folder = Folder::new();
+    let zookeeper = place("init");
+    let (runs, file) = (Journal::new(&folder, "runs"), folder.join("pid"));
+    let start = "exec /sbin/start-stop-daemon --start --pidfile";
+    let start = format!("program=$1; shift; {start} {} --exec \"$program\" -- \"$@\"", file.display());
+    let mut daemon = Daemon::builder(&folder, &zookeeper)
+        .logging(&["--logfile", &folder.join("log-file").to_string_lossy()])
+        .argument("--daemonize")
+        .argument("--pidfile")
+        .argument(&file)
+        .wrapped_in(&["sh", "-c", &start, "sh"])
+        .watch("whose.toml", WatchFile::watch("/whose", &runs.append("$(cat)")))
+        .start();
+    assert_eq!(daemon.wait().code(), Some(0));
+    // All of it without waiting for anything.
+    assert_eq!(init(&file, &["--status"]), Some(0));
+    let pid = fs::read_to_string(&file).expect("the pid file").trim_end().parse().expect("a pid");
+    let detached = Detached(Process::find(pid).expect("a daemon"));
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).expect("its name");
+    assert_eq!(name, "twitcher\n");
+    assert_eq!(daemon.ask("GET /livez").status, 200);
+    assert_eq!(init(&file, &["--stop", "--signal", "HUP"]), Some(0));
+    // Nothing was to be done.
+    assert_eq!(init(&file, &["--start", "--test"]), Some(1));
+    runs.expect(&["init"]);
+    assert_eq!(init(&file, &["--stop", "--retry", "TERM/120/KILL/10"]), Some(0));
+    assert!(!detached.0.is_alive());
+    let log = fs::read_to_string(folder.join("log-file")).expect("the log file");
+    assert!(log.trim_end().ends_with(" stopped"), "{log}");
+    assert!(!file.exists());
+    // It does not run.
+    assert_eq!(init(&file, &["--status"]), Some(3));
+}
+
+#[test]
+fn a_daemon_that_does_not_get_up_says_so_to_who_had_it_detach_and_leaves_no_pid_file() {
+    let folder = Folder::new();
+    let zookeeper = place("not-up");
+    let file = folder.join("pid");
+    let daemon = |run_dir: &Path| {
+        let mut command = twitcher();
+        command.args(["run", "--daemonize", "--zkservers", &zookeeper, "--pidfile"]).arg(&file);
+        command.arg("--logfile").arg(folder.join("log-file")).arg("--run-dir").arg(run_dir);
+        for (flag, name) in [("--state-dir", "other-state"), ("--config-path", "watches")] {
+            command.arg(flag).arg(folder.join(name));
+        }
+        let output = command.output().expect("a daemon");
+        assert!(!file.exists());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let first = Daemon::builder(&folder, &zookeeper).start();
+    first.wait_for_log("started");
+    let (code, said) = daemon(&first.run_dir());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("twitcher: another daemon uses the run folder "), "{said}");
+    // One that finds so out late: there is no place for its minder's socket.
+    let other = folder.join("other-run");
+    fs::create_dir(&other).expect("a run folder");
+    fs::set_permissions(&other, Permissions::from_mode(0o755)).expect("a run folder");
+    fs::write(other.join("minder"), "").expect("a file");
+    let (code, said) = daemon(&other);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("twitcher: ") && said.contains("minder"), "{said}");
 }

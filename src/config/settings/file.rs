@@ -186,8 +186,8 @@ impl FileSettings {
             }
             "level" => {
                 let Some(text) = r.text(key, value) else { return };
-                match log::check_level(&text) {
-                    Ok(()) => self.log_level = Some(text),
+                match log::log_filter(&text) {
+                    Ok(_) => self.log_level = Some(text),
                     Err(why) => r.report_with_help(value.span(), why, log::LEVELS),
                 }
             }

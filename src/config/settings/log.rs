@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use crate::config::keys;
 
@@ -43,11 +43,11 @@ pub(super) const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("
 pub(super) const LEVELS: &str = "a level is \"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"; a filter is such as \
      \"info,twitcher::watch=debug\"";
 
-/// Checks a level or filter.
+/// Reads a level or filter: levels of targets, separated by commas, and a level of what is left.
 ///
 /// # Errors
 /// What is wrong with it: lower case, no full stop.
-pub(super) fn check_level(text: &str) -> Result<(), String> {
+pub fn log_filter(text: &str) -> Result<Targets, String> {
     let levels = ["error", "warn", "info", "debug", "trace", "off"];
     // To the filter, a word that is no level is the name of a target, and a slip would silence the log.
     let is_word = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic());
@@ -55,8 +55,14 @@ pub(super) fn check_level(text: &str) -> Result<(), String> {
         let hint = keys::nearest(text, levels).map(|word| format!("; did you mean {word:?}?"));
         return Err(format!("{text:?} is not a log level{}", hint.unwrap_or_default()));
     }
-    if text.trim().is_empty() {
+    // An empty one would be taken for "error".
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
         return Err("a log level must not be empty".into());
     }
-    EnvFilter::builder().parse(text).map(|_| ()).map_err(|error| format!("{text:?} is not a filter: {error}"))
+    // They would be taken for a part of a target's name, which no target has.
+    if text.contains(['[', '{']) {
+        return Err(format!("{text:?} is not a filter: it can be about targets, not about spans or fields"));
+    }
+    parts.join(",").parse().map_err(|error| format!("{text:?} is not a filter: {error}"))
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use tracing::Level;
+
 use super::*;
 
 fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
@@ -205,6 +207,38 @@ fn an_override_that_is_wrong_is_named() {
         problems[1].one_line().split(" (help").next(),
         Some("TWITCHER_LOG: \"loud\" is not a log level")
     );
+}
+
+#[test]
+fn a_log_filter_is_of_levels_and_targets() {
+    let level_of = |filter: &str, target: &str| {
+        let filter = log_filter(filter).expect(filter);
+        let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+        levels.into_iter().rfind(|level| filter.would_enable(target, level))
+    };
+    assert_eq!(level_of("warn", "twitcher::watch"), Some(Level::WARN));
+    for filter in
+        ["info,twitcher::watch=debug", " info, twitcher::watch=debug,", "twitcher::watch=debug,info"]
+    {
+        assert_eq!(level_of(filter, "twitcher::watch::hub"), Some(Level::DEBUG), "{filter}");
+        assert_eq!(level_of(filter, "twitcher::run"), Some(Level::INFO), "{filter}");
+    }
+    assert_eq!(level_of("off,twitcher::run=info", "twitcher::watch"), None);
+    for (filter, why) in [
+        ("", "a log level must not be empty"),
+        (" , ", "a log level must not be empty"),
+        ("inof", r#""inof" is not a log level; did you mean "info"?"#),
+        (
+            "a=b=c",
+            r#""a=b=c" is not a filter: invalid filter directive: too many '=' in filter directive, expected 0 or 1"#,
+        ),
+        (
+            "info,[serve]=debug",
+            r#""info,[serve]=debug" is not a filter: it can be about targets, not about spans or fields"#,
+        ),
+    ] {
+        assert_eq!(log_filter(filter).expect_err(filter), why);
+    }
 }
 
 #[test]

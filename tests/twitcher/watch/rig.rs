@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
 use twitcher::config::changes::Change;
 use twitcher::config::spec::{
     Command, OnDelete, OnFailure, Output, Pacing, Retries, RunMode, RunOnLoad, Umask, WatchName, WatchSpec,
@@ -65,11 +67,11 @@ impl Rig {
         let writer = log.clone();
         let thread = thread::spawn(move || {
             let subscriber = tracing_subscriber::fmt()
-                .with_env_filter("off,twitcher=debug")
                 .without_time()
                 .with_ansi(false)
                 .with_writer(move || writer.clone())
-                .finish();
+                .finish()
+                .with(Targets::new().with_target("twitcher", LevelFilter::DEBUG));
             let _guard = tracing::subscriber::set_default(subscriber);
             runtime().block_on(async {
                 let forward = async move {
