@@ -12,7 +12,7 @@ RPM = rpmbuild -bb --quiet --define '_sourcedir $(CURDIR)' --define '_topdir $(C
 	--define '_rpmdir $(CURDIR)/target/packages' \
 	--define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm'
 
-.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench bench-limits deps
+.PHONY: help demo test faults test-boot lint deny build pages deb rpm bench bench-limits deps deps-build
 
 help:
 	@echo 'make demo       one push, three hosts: twitcher at work on this machine (ARGS=--once ends by itself)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make bench      what twitcher costs, beside what one would take instead: a table'
 	@echo 'make bench-limits  what must not become slower: fails if it has'
 	@echo 'make deps       installs what the demo and the tests need: ZooKeeper, a Java runtime, git'
+	@echo 'make deps-build  installs what the program is built with beside a Rust toolchain: a C compiler'
 
 # Not optimised: that builds in half the time, and what the demo waits for is git and the network.
 demo: deps
@@ -41,7 +42,7 @@ faults: deps
 	cargo test --locked --test faults
 
 # The second packages, to upgrade to, have another program: the first with a section more, which takes no build.
-test-boot: deb rpm
+test-boot: deps deb rpm
 	@.ci/dependencies boot
 	mkdir -p target/next/release
 	objcopy --add-section .twitcher.next=CHANGELOG.md $(PROGRAM) target/next/release/twitcher
@@ -49,19 +50,21 @@ test-boot: deb rpm
 	$(RPM) --define 'program $(CURDIR)/target/next/release/twitcher' --define 'revision 2' packaging/twitcher.spec
 	cargo test --locked --test boot
 
-lint: deps
+# The last two are in no '--all-targets': plain 'cargo test' is not to run them.
+lint: deps-build
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --test faults --test boot --locked -- -D warnings
 
-deny: deps
+deny: deps-build
 	@.ci/dependencies deny
 	cargo deny --config .ci/deny.toml --log-level error check bans licenses sources
 
-build: deps
+build: deps-build
 	cargo build --release --locked
 
 # Man pages and completions, beside the program in every package.
-pages: deps
+pages: deps-build
 	cargo run --quiet --locked --example pages -- target/pages
 
 deb: build pages
@@ -82,4 +85,7 @@ bench-limits: deps
 	cargo bench --locked --bench load --bench spawn
 
 deps:
-	@.ci/dependencies
+	@.ci/dependencies test
+
+deps-build:
+	@.ci/dependencies build

@@ -25,7 +25,7 @@ impl Asked {
     /// What is to be said to a minder that has the run from now on, in the order in which it was asked. That the run is
     /// to end is held further: should this minder be gone too, the next one has to know. One that has heard it already
     /// does nothing more.
-    pub(super) fn to_be_said(&mut self) -> Vec<Request> {
+    pub(super) fn take_unsaid(&mut self) -> Vec<Request> {
         let held = self.requests.iter().filter(|request| is_end(request)).cloned().collect();
         std::mem::replace(&mut self.requests, held)
     }
@@ -48,8 +48,8 @@ mod tests {
         for request in [&hang_up, &hang_up, &end, &hang_up, &end] {
             asked.hold(request.clone());
         }
-        assert_eq!(asked.to_be_said(), [hang_up, end.clone()]);
+        assert_eq!(asked.take_unsaid(), [hang_up, end.clone()]);
         assert!(asked.is_to_end());
-        assert_eq!(asked.to_be_said(), [end]);
+        assert_eq!(asked.take_unsaid(), [end]);
     }
 }

@@ -319,7 +319,7 @@ impl Minders {
     async fn say_asked(&mut self, run: RunId) {
         let Some(known) = self.runs.get_mut(&run) else { return };
         let Some(link) = known.link.and_then(|link| self.links.get(&link)) else { return };
-        for request in known.asked.to_be_said() {
+        for request in known.asked.take_unsaid() {
             let _ = link.say(&request, &[]).await;
         }
     }

@@ -12,6 +12,21 @@ use crate::host::{Daemonic, Host};
 /// Longer than a session of the daemons lasts without a word from them.
 const BEYOND_A_SESSION: (u64, u64) = (3000, 4500);
 
+/// All that it does. Of those that are in one group, each is rare by itself.
+const DEEDS: [&[&str]; 11] = [
+    &["connections cut"],
+    &["daemons frozen"],
+    &["daemons killed"],
+    &["followers frozen", "followers stopped", "leaders frozen", "leaders stopped"],
+    &["hosts cut off"],
+    &["hosts slowed down"],
+    &["daemons killed with their minders", "minders killed"],
+    &["timeouts changed"],
+    &["watch files broken"],
+    &["watch files reordered"],
+    &["watch files touched"],
+];
+
 /// How a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Serving {
@@ -71,6 +86,12 @@ impl<'a> Hand<'a> {
         note("daemons killed", hosts[first].kill_daemon(until));
         note("hosts cut off", hosts[(first + 1) % count].cut(None, until));
         note("daemons frozen", hosts[(first + 2) % count].freeze(until));
+    }
+
+    /// What it has never done, group by group.
+    pub fn left_out(&self) -> Vec<&'static [&'static str]> {
+        let is_left_out = |group: &&[&str]| !group.iter().any(|deed| self.done.contains_key(deed));
+        DEEDS.into_iter().filter(is_left_out).collect()
     }
 
     /// Ends all damage.

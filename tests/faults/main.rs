@@ -24,6 +24,7 @@ mod hand;
 mod host;
 mod plan;
 mod runs;
+mod trial;
 mod truth;
 mod verdict;
 mod writer;
@@ -57,6 +58,9 @@ const BREATH: (u64, u64) = (20, 180);
 /// A host may have to wait for an election, a session, a retry, and another one's turn on a busy machine.
 const CATCH_UP: Duration = Duration::from_secs(120);
 
+/// So long that everything comes to be done that the hand can do.
+const LONG: Duration = Duration::from_secs(120);
+
 /// About how many znodes the servers may disagree in the end: so few that no fault of a daemon is to be found on
 /// these alone.
 const MOST_DISPUTED: usize = 4;
@@ -88,10 +92,11 @@ fn number(variable: &str) -> Option<u64> {
 fn run() {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let seed = number("TWITCHER_FAULT_SEED").unwrap_or(clock.as_secs());
-    let time = Duration::from_secs(number("TWITCHER_FAULT_SECONDS").unwrap_or(120));
+    let time = Duration::from_secs(number("TWITCHER_FAULT_SECONDS").unwrap_or(LONG.as_secs()));
     println!("{NAME}: {} s with TWITCHER_FAULT_SEED={seed}", time.as_secs());
     let began = Instant::now();
     let mut chance = Chance::new(seed);
+    trial::the_judge();
 
     let servers = Server::start_ensemble();
     let addresses = servers.each_ref().map(Server::address);
@@ -149,8 +154,10 @@ fn run() {
         eventually(DEADLINE, "the minders to end", || host.daemon.minders().is_empty());
         host.runs.read();
     }
-    let faults: Vec<String> =
-        hosts.iter().flat_map(|host| verdict::faults(host, &watches, &writer.stories, &disputed)).collect();
+    let judge = |host: &Host| {
+        verdict::faults(host.name, &host.runs, &host.done, &watches, &writer.stories, &disputed)
+    };
+    let faults: Vec<String> = hosts.iter().flat_map(judge).collect();
     report(&hand, &hosts, &writer);
     if !disputed.is_empty() {
         println!("{:>7} znodes that the servers themselves disagreed about", disputed.len());
@@ -162,6 +169,11 @@ fn run() {
     );
     if !faults.is_empty() {
         give_up(seed, &hosts, &faults);
+    }
+    assert!(rounds > 0, "nothing was tried");
+    if time >= LONG {
+        let left_out = hand.left_out();
+        assert!(left_out.is_empty(), "nothing was done of {left_out:?} with TWITCHER_FAULT_SEED={seed}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::host::{Done, Host};
 use crate::plan::{Kind, Mode, OnLoad, Watch};
-use crate::runs::Run;
+use crate::runs::{Run, Runs};
 use crate::truth::Truth;
 use crate::writer::Story;
 
@@ -12,36 +12,38 @@ use crate::writer::Story;
 /// or a process that was made.
 const TO_BEGIN_US: u64 = 3_000_000;
 
-/// Judges the whole journal of a host.
+/// Judges the whole journal of a host, to which all that is in `done` was done.
 ///
 /// Of a znode that the servers themselves disagree about, the zxids tell nothing, and it is only asked whether
 /// runs overlapped.
 pub fn faults(
-    host: &Host,
+    host: &str,
+    runs: &Runs,
+    done: &[(u64, Done)],
     watches: &[Watch],
     stories: &HashMap<String, Story>,
     disputed: &BTreeSet<String>,
 ) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut say = |watch: &str, what: String| faults.push(format!("{} {watch}: {what}", host.name));
+    let mut say = |watch: &str, what: String| faults.push(format!("{host} {watch}: {what}"));
     let one_at_a_time =
         |name: &str| watches.iter().any(|watch| watch.name == name && watch.mode != Mode::Parallel);
-    for watch in host.runs.overlaps.iter().filter(|name| one_at_a_time(name)) {
+    for watch in runs.overlaps.iter().filter(|name| one_at_a_time(name)) {
         say(watch, "a run found another one".to_owned());
     }
-    for line in &host.runs.twice {
+    for line in &runs.twice {
         say("", format!("a run that began twice: {line}"));
     }
     for watch in watches {
         let is_disputed = disputed.contains(&watch.znode);
-        let runs = host.runs.of.get(&watch.name).map_or(&[][..], Vec::as_slice);
+        let runs = runs.of.get(&watch.name).map_or(&[][..], Vec::as_slice);
         let story = stories.get(&watch.znode);
         for (at, run) in runs.iter().enumerate().filter(|_| !is_disputed) {
             let earlier = &runs[..at];
             if let Err(why) = p3_was_written(watch, run, earlier, story) {
                 say(&watch.name, format!("{why}: {run:?}"));
             }
-            if let Err(why) = p3_has_a_reason(watch, run, earlier, &host.done) {
+            if let Err(why) = p3_has_a_reason(watch, run, earlier, done) {
                 let same: Vec<&Run> = earlier.iter().filter(|other| other.zxid == run.zxid).collect();
                 say(&watch.name, format!("{why}: {run:?} after {same:?}"));
             }

@@ -25,6 +25,11 @@ const KEPT: usize = 4;
 pub struct Story(HashMap<u64, Option<i64>>);
 
 impl Story {
+    /// One in which each of these was written in that transaction.
+    pub fn of(written: &[(u64, i64)]) -> Self {
+        Self(written.iter().map(|&(token, zxid)| (token, Some(zxid))).collect())
+    }
+
     /// Whether a run may have been given this in this transaction.
     pub fn has(&self, token: u64, zxid: i64) -> bool {
         self.0.get(&token).is_some_and(|known| known.is_none_or(|known| known == zxid))

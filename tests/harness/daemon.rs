@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,21 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use nix::sys::signal::Signal;
+use zookeeper_client::Stat;
 
 use super::http::{self, Answer};
+use super::ledger::has_applied;
 use super::minders::{end_minders, minders};
 use super::process::Process;
 use super::{DEADLINE, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_twitcher");
 
-/// Makes a copy of the program, in place of one that is there.
+/// Makes a copy of the program. As with a package manager another file takes the place of the one that is there.
 pub fn install(destination: &Path) {
-    let _ = fs::remove_file(destination);
-    fs::copy(PROGRAM, destination).expect("a copy of the program");
+    let new = destination.with_extension("new");
+    fs::copy(PROGRAM, &new).expect("a copy of the program");
+    fs::rename(new, destination).expect("a copy in its place");
 }
 
 /// The program, to be given arguments, with nothing of the tests' environment but the search path.
@@ -108,7 +111,7 @@ impl Builder {
     /// Starts the daemon. It need not have come far when this returns.
     pub fn start(self) -> Daemon {
         fs::write(self.folder.join("twitcher.toml"), &self.settings).expect("the daemon's settings");
-        let mut daemon = Daemon { builder: self, child: None };
+        let mut daemon = Daemon { builder: self, child: None, log_before: 0 };
         daemon.start_again();
         daemon
     }
@@ -118,6 +121,8 @@ impl Builder {
 pub struct Daemon {
     builder: Builder,
     child: Option<Child>,
+    /// How much was logged before the last start, in bytes.
+    log_before: usize,
 }
 
 impl Daemon {
@@ -168,6 +173,7 @@ impl Daemon {
         clean(&mut command);
         command.args(&words[1..]).envs(builder.environment.iter().map(|(name, value)| (name, value)));
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log");
+        self.log_before = usize::try_from(log.metadata().expect("the log").len()).expect("its length");
         let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the daemon");
         self.child = Some(child);
     }
@@ -232,10 +238,43 @@ impl Daemon {
         });
     }
 
+    /// Waits until a text is in the log so often.
+    #[track_caller]
+    pub fn wait_for_log_times(&self, text: &str, times: usize) {
+        eventually(DEADLINE, format!("{text:?} in the daemon's log, {times} times"), || {
+            let log = self.log();
+            if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
+        });
+    }
+
+    /// Waits until the daemon that was started last has looked at all that is watched.
+    #[track_caller]
+    pub fn wait_until_ready(&self) {
+        eventually(DEADLINE, "the daemon to be ready", || {
+            let log = fs::read(self.log_path()).expect("the daemon's log");
+            let log = String::from_utf8_lossy(&log[self.log_before..]).into_owned();
+            if log.contains("ready: watching ") { Ok(()) } else { Err(log) }
+        });
+    }
+
+    /// Waits until what this watch last ended well with, as it is on disk, is this state of its znode.
+    #[track_caller]
+    pub fn wait_until_applied(&self, watch: &str, stat: &Stat) {
+        let ledger = self.state_dir().join("ledger.json");
+        eventually(DEADLINE, format!("{watch} in the ledger"), || has_applied(&ledger, watch, stat));
+    }
+
+    /// A connection with its control socket, on which a read fails that waits for too long; or why there is none.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let stream = UnixStream::connect(self.run_dir().join("control.sock"))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(stream)
+    }
+
     /// A connection with its control socket.
     #[track_caller]
     pub fn control(&self) -> UnixStream {
-        UnixStream::connect(self.run_dir().join("control.sock")).expect("the control socket")
+        self.connect().expect("the control socket")
     }
 
     /// What its control socket answers, as to `GET /livez`.

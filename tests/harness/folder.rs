@@ -39,8 +39,8 @@ impl Drop for Folder {
     }
 }
 
-/// Waits for the end of this process, as the end of what it reads from it, and then ends those of the program's processes that were started
-/// with a path in the root folder, the groups of their children, and the folder. Usually there are none
+/// Waits for the end of this process, as the end of what it reads from it, and then ends those of the program's processes
+/// that were started with a path in the root folder, the groups of their children, and the folder. Usually there are none
 /// left.
 const JANITOR: &str = r#"
 root=$1 program=$2

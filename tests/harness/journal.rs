@@ -61,7 +61,8 @@ impl Journal {
         })
     }
 
-    /// Waits for the line after those that are expected, and asserts that all are as expected.
+    /// Waits until there are as many lines as are expected, and asserts that those there are then are as expected. Of
+    /// what comes later it says nothing: that there is no more, a line shows that is expected after it.
     #[track_caller]
     pub fn expect(&self, lines: &[&str]) {
         assert_eq!(self.wait_for(lines.len()), lines, "in {}", self.path.display());

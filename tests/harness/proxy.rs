@@ -34,6 +34,14 @@ impl Proxy {
         proxy
     }
 
+    /// Passes on to the server of a connect string. With it, the connect string of those who are to come this way.
+    pub fn before(zookeeper: &str) -> (Self, String) {
+        let (address, chroot) = zookeeper.split_once('/').expect("a chroot");
+        let proxy = Self::to(address);
+        let through = format!("{}/{chroot}", proxy.address());
+        (proxy, through)
+    }
+
     /// Where clients connect: `127.0.0.1:port`.
     pub fn address(&self) -> String {
         self.port.address().to_string()

@@ -249,13 +249,13 @@ impl Server {
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
-    /// Waits until all of an ensemble serve, under one leader: one that was frozen may not have heard yet that
+    /// Waits until all of these, which are those of an ensemble that run, serve, under one leader: one that was frozen may not have heard yet that
     /// it is one no more.
-    pub fn wait_until_they_agree(servers: &[Self]) {
+    pub fn wait_until_they_agree<'a>(servers: impl IntoIterator<Item = &'a Self> + Copy) {
         eventually(DEADLINE, "an ensemble with one leader", || {
-            let modes: Vec<Option<String>> = servers.iter().map(Self::mode).collect();
+            let modes: Vec<Option<String>> = servers.into_iter().map(Self::mode).collect();
             let count = |mode: &str| modes.iter().filter(|other| other.as_deref() == Some(mode)).count();
-            let agree = count("leader") == 1 && count("follower") == servers.len() - 1;
+            let agree = count("leader") == 1 && count("follower") == modes.len() - 1;
             if agree { Ok(()) } else { Err(modes) }
         });
     }
@@ -285,7 +285,9 @@ impl Server {
 
     /// Stops its time: connections stay open, and nothing answers.
     pub fn freeze(&self) {
-        self.signal(Signal::SIGSTOP);
+        let pid = self.signal(Signal::SIGSTOP);
+        // Some of its threads may run on for a moment.
+        eventually(DEADLINE, "a server that stands still", || is_stopped(pid));
     }
 
     /// Lets its time go on.
@@ -326,10 +328,11 @@ impl Server {
         self.folder.path().to_owned()
     }
 
-    fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) -> Pid {
         let running = self.running();
         let jvm = running.as_ref().expect("a running ZooKeeper server to signal");
         kill(jvm.pid, signal).expect("a signal to a child's child");
+        jvm.pid
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Jvm>> {
@@ -435,6 +438,16 @@ impl Jvm {
         let _ = self.pipe.write_all(b"end\n");
         self.guardian.wait().expect("the guardian to end");
     }
+}
+
+/// Whether each thread of a process is stopped.
+fn is_stopped(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the threads of a server");
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state comes after the name, which is in parentheses and may have any in it.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 fn wait_until_it_serves(folder: &Path, address: SocketAddr) {

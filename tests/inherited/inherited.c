@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -32,6 +33,13 @@ struct action {
     void (*handler)(int);
     unsigned long rest[15];
 };
+
+/* What the key is called that is part of the dirt. */
+#define KEY "twitcher: a key of the daemon's"
+
+static long keyctl(int operation, long keyring, const char *type, const char *key) {
+    return syscall(SYS_keyctl, operation, keyring, type, key, 0);
+}
 
 static void string(const char *text) {
     putchar('"');
@@ -218,6 +226,7 @@ static int print(void) {
     truth("leads its process group", getpgrp() == getpid());
     truth("leads its session", getsid(0) == getpid());
     truth("has a terminal", open("/dev/tty", O_RDWR | O_CLOEXEC) >= 0);
+    truth("has a key of another's", keyctl(KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", KEY) >= 0);
     number("pid", getpid());
     name("parent");
     printf("%d\n}\n", getppid());
@@ -251,6 +260,10 @@ static int dirty(char **command) {
     files.rlim_cur = files.rlim_max < 4096 ? files.rlim_max : 4096;
     setrlimit(RLIMIT_NOFILE, &files);
     prctl(PR_SET_TIMERSLACK, 1234567);
+    /* A session keyring of its own, with something in it. */
+    if (keyctl(KEYCTL_JOIN_SESSION_KEYRING, 0, NULL, NULL) < 0
+        || syscall(SYS_add_key, "user", KEY, "secret", 6, KEY_SPEC_SESSION_KEYRING) < 0)
+        perror("a key");
     struct sched_param parameter = {0};
     sched_setscheduler(0, SCHED_BATCH, &parameter);
     syscall(SYS_ioprio_set, 1, 0, 3 << 13);

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::harness::http::Answer;
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{DEADLINE, Daemon, Site, WatchFile, eventually};
 
 struct Document(Value);
 
@@ -56,21 +56,19 @@ impl Document {
 #[test]
 fn every_answer_is_as_the_document_has_it() {
     let document = Document::read();
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("api-document");
-    let client = Client::connect(&zookeeper);
+    let site = Site::new("api-document");
     for znode in ["/ends", "/fails", "/goes-on", "/discards"] {
-        client.create(znode, "1");
+        site.client.create(znode, "1");
     }
-    let gate = Gate::new(&folder, "gate");
+    let gate = site.gate("gate");
     let watches = WatchFile::watch("/ends", "echo said").key("name", "\"ends\"");
     let watches = watches.and("/fails", "exit 3").key("name", "\"fails\"").key("on_failure", "\"stop\"");
     let watches = watches.and("/goes-on", &gate.pass()).key("name", "\"goes-on\"");
     let watches = watches.and("/discards", &gate.pass()).key("name", "\"discards\"");
     let watches = watches.key("run_mode", "\"DISCARD\"").and("/none", "true").key("name", "\"none\"");
     let watches = watches.and("/off", "true").key("name", "\"off\"").key("enabled", false);
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", watches).start();
-    daemon.wait_for_log("ready: ");
+    let daemon = site.builder().watch("all.toml", watches).start();
+    daemon.wait_until_ready();
     daemon.wait_for_log("outcome=exited(0)");
     daemon.wait_for_log("outcome=exited(3)");
     daemon.write_watch("broken.toml", "[[watch]]\nznode = 5\n");
@@ -199,15 +197,13 @@ fn follow(daemon: &Daemon, path: &str) -> impl Iterator<Item = String> + use<> {
 
 #[test]
 fn what_a_run_prints_is_followed_to_its_end_and_what_a_watch_prints_beyond_it() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("api-follow");
-    let client = Client::connect(&zookeeper);
-    client.create("/a", "1");
-    let gate = Gate::new(&folder, "gate");
+    let site = Site::new("api-follow");
+    site.client.create("/a", "1");
+    let gate = site.gate("gate");
     let command = format!("echo begins $(cat); {}; printf 'ends\\nopen'", gate.pass());
     let watch = WatchFile::watch("/a", &command).key("name", "\"a\"");
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
-    daemon.wait_for_log("ready: ");
+    let daemon = site.builder().watch("a.toml", watch).start();
+    daemon.wait_until_ready();
     let status = eventually(DEADLINE, "the run to print", || {
         let answer = daemon.ask("GET /v1/watches/a/output");
         let runs = (answer.body == "begins 1\n").then(|| daemon.ask("GET /v1/watches/a/runs"));
@@ -219,7 +215,7 @@ fn what_a_run_prints_is_followed_to_its_end_and_what_a_watch_prints_beyond_it() 
     assert_eq!(of_run.next().as_deref(), Some("begins 1"));
     gate.open();
     assert_eq!(of_run.collect::<Vec<_>>(), ["ends", "open"]);
-    client.set("/a", "2");
+    site.client.set("/a", "2");
     let all: Vec<String> = of_watch.by_ref().take(6).collect();
     assert_eq!(all, ["begins 1", "ends", "open", "begins 2", "ends", "open"]);
     // Of one that has ended it is what there is.
@@ -228,21 +224,19 @@ fn what_a_run_prints_is_followed_to_its_end_and_what_a_watch_prints_beyond_it() 
 
 #[test]
 fn p5_who_follows_what_is_printed_and_does_not_read_delays_nobody_and_hears_that_some_is_missing() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("api-slow");
-    let client = Client::connect(&zookeeper);
-    client.create("/a", "1");
-    client.create("/b", "1");
-    let (begin, end) = (Gate::new(&folder, "begin"), Gate::new(&folder, "end"));
-    let journal = Journal::new(&folder, "journal");
+    let site = Site::new("api-slow");
+    site.client.create("/a", "1");
+    site.client.create("/b", "1");
+    let (begin, end) = (site.gate("begin"), site.gate("end"));
+    let journal = site.journal("journal");
     // More than a connection holds that nobody reads from, and not so much that the daemon leaves some out by itself.
     let line = "x".repeat(200);
     let print = format!("i=0; while [ $i -lt 9000 ]; do echo $i {line}; i=$((i+1)); done; echo printed");
     let command = format!("{}; {print}; {}; echo last", begin.pass(), end.pass());
     let watches = WatchFile::watch("/a", &command).key("name", "\"a\"");
     let watches = watches.and("/b", &journal.append("$(cat)")).key("name", "\"b\"");
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("all.toml", watches).start();
-    daemon.wait_for_log("ready: ");
+    let daemon = site.builder().watch("all.toml", watches).start();
+    daemon.wait_until_ready();
     let run = eventually(DEADLINE, "the run", || {
         let runs = daemon.ask("GET /v1/watches/a/runs");
         (runs.status == 200).then(|| runs.json()["runs"][0]["run"].as_str().map(str::to_owned)).flatten()
@@ -251,7 +245,7 @@ fn p5_who_follows_what_is_printed_and_does_not_read_delays_nobody_and_hears_that
     begin.open();
     daemon.wait_for_log("]| printed");
     journal.expect(&["1"]);
-    client.set("/b", "2");
+    site.client.set("/b", "2");
     journal.expect(&["1", "2"]);
     // Whoever follows is told of no more than 1,024 events at once, those of others among them.
     for _ in 0..600 {
@@ -259,7 +253,7 @@ fn p5_who_follows_what_is_printed_and_does_not_read_delays_nobody_and_hears_that
             assert_eq!(daemon.ask(&format!("POST /v1/watches/b/{verb}")).status, 200);
         }
     }
-    client.set("/b", "3");
+    site.client.set("/b", "3");
     journal.expect(&["1", "2", "3"]);
     end.open();
     daemon.wait_for_log("outcome=exited(0)");

@@ -1,9 +1,5 @@
 //! Children that do what they should not: none of them delays another watch or harms the daemon.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
 use crate::harness::{Client, Daemon, Folder, Gate, Journal, WatchFile, shared_chroot};
 
 /// Runs a well-behaved watch beside another, with an update of both.
@@ -47,26 +43,14 @@ impl Beside {
 }
 
 #[test]
-fn p5_a_child_that_prints_more_than_anything_keeps_is_drained() {
-    let test = Beside::new();
-    let other = test.journal("other");
-    let command = format!("head -c 20000000 /dev/zero | tr '\\0' x; {}", other.append("$TWITCHER_EVENT"));
-    let mut daemon = test.start(&WatchFile::watch("/value", &command));
-    other.expect(&["loaded"]);
-    test.update(1);
-    other.expect(&["loaded", "changed"]);
-    assert!(daemon.is_running());
-}
-
-#[test]
 fn p5_a_child_that_prints_without_end_delays_nothing() {
     let test = Beside::new();
     let other = test.journal("other");
     let command = format!("{}; exec yes", other.append("started"));
-    let watch = WatchFile::watch("/value", &command).key("output", "\"null\"");
-    let mut daemon = test.start(&watch);
+    let mut daemon = test.start(&WatchFile::watch("/value", &command));
     other.expect(&["started"]);
     test.update(1);
+    daemon.wait_for_log("output that is not logged, since there was too much of it");
     test.update(2);
     assert!(daemon.is_running());
 }
@@ -83,24 +67,6 @@ fn p5_a_grandchild_that_holds_its_parents_output_open_delays_neither_the_next_ru
     test.update(2);
     other.expect(&["0", "1", "2"]);
     test.gate.open();
-    assert!(daemon.is_running());
-}
-
-#[test]
-fn p5_what_cannot_be_executed_harms_nothing() {
-    let test = Beside::new();
-    let not_executable = test.folder.join("not-executable");
-    fs::write(&not_executable, "#!/bin/sh\n").expect("a file");
-    let no_interpreter = test.folder.join("no-interpreter");
-    fs::write(&no_interpreter, "#!/nonexistent/interpreter\n").expect("a file");
-    fs::set_permissions(&no_interpreter, fs::Permissions::from_mode(0o755)).expect("an executable file");
-    let mut watches = WatchFile::watch("/value", "true").key("directory", "\"/nonexistent/folder\"");
-    for program in [Path::new("/nonexistent/program"), &not_executable, &no_interpreter, &test.folder] {
-        watches = watches.and_program("/value", &[&program.to_string_lossy()]);
-    }
-    let mut daemon = test.start(&watches);
-    test.update(1);
-    test.update(2);
     assert!(daemon.is_running());
 }
 
@@ -133,18 +99,4 @@ fn p5_children_that_fail_in_every_way_are_run_again_at_the_next_update() {
     test.update(1);
     others.iter().for_each(|other| other.expect(&["0", "1"]));
     assert!(daemon.is_running());
-}
-
-#[test]
-fn p5_many_watches_of_one_znode_all_run() {
-    let test = Beside::new();
-    let other = test.journal("other");
-    let watches = (1..100).fold(WatchFile::watch("/value", &other.append("$(cat)")), |file, _| {
-        file.and("/value", &other.append("$(cat)"))
-    });
-    let _daemon = test.start(&watches);
-    other.wait_for(100);
-    test.update(1);
-    let lines = other.wait_for(200);
-    assert_eq!(lines[100..], vec!["1"; 100]);
 }

@@ -8,9 +8,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
-};
+use crate::harness::{Client, Daemon, Folder, Journal, WatchFile, root_can, shared_chroot};
 
 const LIBRARY: &str = r#"
 #include <fcntl.h>
@@ -104,22 +102,18 @@ fn p1_p3_p6_p8_a_clock_that_jumps_back_an_hour_changes_nothing() {
     times.wait_for(2);
 
     fs::write(&late, "3600").expect("an hour to be taken off");
-    let timed_out = || daemon.log().matches("outcome=timed-out").count();
-    eventually(DEADLINE, "the run that went on to be over in time", || timed_out() == 1);
+    // The run that went on is over in time.
+    daemon.wait_for_log_times("outcome=timed-out", 1);
     client.set("/value", "2");
     runs.expect(&["loaded 0", "changed 1", "changed 2"]);
-    eventually(DEADLINE, "a later run to be over in time", || timed_out() == 2);
-    let mzxid = client.stat("/value").mzxid.to_string();
-    eventually(DEADLINE, "the ledger to have it", || {
-        let ledger = fs::read_to_string(daemon.state_dir().join("ledger.json"));
-        if ledger.as_ref().is_ok_and(|text| text.contains(&mzxid)) { Ok(()) } else { Err(ledger) }
-    });
+    // And so is a later one.
+    daemon.wait_for_log_times("outcome=timed-out", 2);
+    daemon.wait_until_applied("value", &client.stat("/value"));
 
     // The next daemon knows no other time.
-    let looks = daemon.log().matches("ready: watching").count();
     daemon.kill();
     daemon.start_again();
-    eventually(DEADLINE, "a first look", || daemon.log().matches("ready: watching").count() > looks);
+    daemon.wait_until_ready();
     client.set("/value", "3");
     runs.expect(&["loaded 0", "changed 1", "changed 2", "changed 3"]);
 

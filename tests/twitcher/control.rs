@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, Proxy, WatchFile, eventually, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Follower, Gate, Journal, Proxy, WatchFile, eventually, shared_chroot,
+    twitcher,
 };
 
 pub fn ask(daemon: &Daemon, arguments: &[&str]) -> Output {
@@ -204,24 +204,16 @@ fn a_discard_watch_that_runs_is_not_fired_and_a_kill_ends_its_run() {
     let zookeeper = shared_chroot("control-kill");
     Client::connect(&zookeeper).create("/a", "1");
     let journal = Journal::new(&folder, "journal");
-    let command = format!("trap '{}' USR1; while :; do sleep 0.05; done", journal.append("told"));
+    let set = [format!("trap '{}' USR1", journal.append("told")), journal.append("set")].join("; ");
+    let command = format!("{set}; while :; do sleep 0.05; done");
     let watch = WatchFile::watch("/a", &command).key("name", "\"a\"").key("run_mode", "\"DISCARD\"");
     let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
     wait_for_state(&daemon, "a", "running");
     let (code, why) = refused(&daemon, &["fire", "a"]);
     assert!(code == Some(1) && why.contains("its run_mode is DISCARD"), "{why}");
-    // The shell may not have come to set its trap: then the first one ends it.
-    eventually(DEADLINE, "the trap to be set", || {
-        daemon.log().contains("outcome=") || {
-            let _ = ask(&daemon, &["kill", "-s", "CONT", "a"]);
-            fs::read_dir("/proc").expect("/proc").flatten().any(|process| {
-                let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
-                String::from_utf8_lossy(&arguments) == "sleep\u{0}0.05\u{0}"
-            })
-        }
-    });
+    journal.expect(&["set"]);
     told(&daemon, &["kill", "-s", "usr1", "a"]);
-    journal.wait_for(1);
+    journal.expect(&["set", "told"]);
     assert!(told(&daemon, &["kill", "a"]).starts_with("a: "));
     wait_for_state(&daemon, "a", "watching");
     daemon.wait_for_log("outcome=signaled(SIGTERM)");
@@ -280,30 +272,21 @@ fn events_are_told_as_they_happen_and_again_to_those_who_come_late() {
     let kinds: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert!(kinds.contains(&"run-started") && kinds.contains(&"run-ended"), "{kinds:?}");
 
+    let last = events.last().expect("an event")["id"].to_string();
     let mut command = twitcher();
-    command.args([
-        "events",
-        "-f",
-        "--json",
-        "--after",
-        &events.last().expect("an event")["id"].to_string(),
-        "--run-dir",
-    ]);
-    let mut follower = command.arg(daemon.run_dir()).stdout(Stdio::piped()).spawn().expect("twitcher");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("a pipe")));
+    command.args(["events", "-f", "--json", "--after", &last, "--run-dir"]).arg(daemon.run_dir());
+    let mut follower = Follower::start(&mut command);
     // What it is told first may be anything that the daemon does by itself; a run's events come in their order.
     client.set("/a", "2");
     let mut seen = Vec::new();
     while seen.last().is_none_or(|last| last != "run-ended") {
-        let line = lines.next().expect("more events").expect("a line");
+        let line = follower.line().expect("more events");
         let event: Value = serde_json::from_str(&line).expect("JSON");
         let kind = event["event"].as_str().unwrap_or_default().to_owned();
         if kind.starts_with("run-") || kind == "output" {
             seen.push(kind);
         }
     }
-    follower.kill().expect("the end of the follower");
-    follower.wait().expect("the end of the follower");
     assert_eq!(seen.first().map(String::as_str), Some("run-started"), "{seen:?}");
 }
 
@@ -449,7 +432,7 @@ fn a_daemon_that_does_not_answer_is_given_up() {
 }
 
 fn http_is_there(daemon: &Daemon) -> bool {
-    UnixStream::connect(daemon.run_dir().join("control.sock")).is_ok()
+    daemon.connect().is_ok()
 }
 
 #[test]

@@ -4,9 +4,9 @@
 mod watches;
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
+use std::fs::{self};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use twitcher::cli::Cli;
 use twitcher::config::keys;
 
-use crate::harness::{Client, Daemon, Folder, WatchFile, shared_chroot, twitcher};
+use crate::harness::{Client, Daemon, Folder, WatchFile, files, shared_chroot, twitcher};
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -61,16 +61,6 @@ fn code(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Writes a file that the daemon trusts, whatever the umask is.
-fn write(path: &Path, text: &str) {
-    write_with(path, 0o644, text);
-}
-
-fn write_with(path: &Path, mode: u32, text: &str) {
-    fs::write(path, text).expect("a file");
-    fs::set_permissions(path, Permissions::from_mode(mode)).expect("a file that only its owner can write");
-}
-
 #[track_caller]
 fn taken(output: &Output, what: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -84,7 +74,7 @@ fn every_toml_block_of_the_readme_is_one_that_the_program_takes() {
     for block in &blocks {
         let folder = Folder::new();
         let file = folder.join("block.toml");
-        write(&file, block);
+        files::write(&file, block);
         let mut command = twitcher();
         command.arg("check");
         if block.contains("[[watch]]") {
@@ -92,8 +82,7 @@ fn every_toml_block_of_the_readme_is_one_that_the_program_takes() {
             command.arg(&file);
         } else {
             let no_watches = folder.join("watches");
-            fs::create_dir(&no_watches).expect("a folder");
-            fs::set_permissions(&no_watches, Permissions::from_mode(0o755)).expect("a folder");
+            files::folder(&no_watches);
             command.arg("--config").arg(&file).arg(no_watches);
         }
         taken(&command.output().expect("the program"), block);
@@ -119,12 +108,11 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
     let folder = Folder::new();
     let (bin, work, watches) = (folder.join("bin"), folder.join("work"), folder.join("watches"));
     for path in [&bin, &work, &watches] {
-        fs::create_dir(path).expect("a folder");
-        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a folder");
+        files::folder(path);
     }
     let called = folder.join("called");
     for name in OTHERS {
-        write_with(&bin.join(name), 0o755, "#!/bin/sh\n");
+        files::executable(&bin.join(name), "#!/bin/sh\n");
     }
     // What is called python3 may be a script that needs more than this.
     let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
@@ -136,13 +124,13 @@ fn every_shell_block_of_the_readme_runs_as_it_stands() {
         called.display(),
         env!("CARGO_BIN_EXE_twitcher")
     );
-    write_with(&bin.join("twitcher"), 0o755, &program);
+    files::executable(&bin.join("twitcher"), &program);
     let watch = &blocks(section(&readme(), "## A first watch"), "toml")[0];
-    write(&watches.join("git-pull.toml"), watch);
-    write(&work.join("web.toml"), watch);
+    files::write(&watches.join("git-pull.toml"), watch);
+    files::write(&work.join("web.toml"), watch);
     fs::create_dir(work.join("old")).expect("a folder");
-    write(&work.join("old/git.twc"), "RegisterWatch(znode='/git/head', action=Exec('true'))\n");
-    write(&work.join("flags.json"), "{}");
+    files::write(&work.join("old/git.twc"), "RegisterWatch(znode='/git/head', action=Exec('true'))\n");
+    files::write(&work.join("flags.json"), "{}");
 
     let zookeeper = shared_chroot("readme");
     let blocks = blocks(&readme(), "sh");
@@ -273,7 +261,7 @@ fn each_value_that_the_readme_names_for_a_key_is_one_that_the_program_takes() {
             }
             let folder = Folder::new();
             let text = format!("[[watch]]\nznode = '/a'\ncommand = 'x'\n{key} = {value}\n");
-            write(&folder.join("a.toml"), &text);
+            files::write(&folder.join("a.toml"), &text);
             taken(&twitcher().arg("check").arg(&*folder).output().expect("the program"), &text);
             tried += 1;
         }
@@ -294,7 +282,7 @@ fn the_readme_has_a_row_for_each_variable_of_a_command() {
 #[test]
 fn the_readmes_defaults_are_the_programs() {
     let folder = Folder::new();
-    write(&folder.join("a.toml"), "[[watch]]\nznode = '/a'\ncommand = 'x'\n");
+    files::write(&folder.join("a.toml"), "[[watch]]\nznode = '/a'\ncommand = 'x'\n");
     let output = twitcher().args(["check", "--explain"]).arg(&*folder).output().expect("the program");
     let explained = String::from_utf8(output.stdout).expect("text");
     let readme = readme();
@@ -420,6 +408,10 @@ fn the_tests_and_files_that_architecture_names_exist() {
 
 #[test]
 fn no_import_points_forward() {
+    for path in sources("src") {
+        // So that what follows sees each of them.
+        assert!(!read(&path).contains("crate::{"), "{} imports from several at once", path.display());
+    }
     let order = ["config", "watch", "schedule", "run", "record", "control"];
     for (place, folder) in order.iter().enumerate() {
         for path in sources(&format!("src/{folder}")) {
@@ -429,10 +421,13 @@ fn no_import_points_forward() {
             }
         }
     }
+    let known = ["minder", "run::executable", "run::protocol", "schedule::order", "watch::update"];
     for path in sources("src/minder") {
         let text = read(&path);
-        for other in ["config", "record", "cli", "daemon"] {
-            assert!(!text.contains(&format!("crate::{other}::")), "{} uses {other}", path.display());
+        for used in text.split("crate::").skip(1) {
+            let is_known =
+                known.iter().any(|known| used.strip_prefix(known).is_some_and(|rest| rest.starts_with("::")));
+            assert!(is_known, "{} uses {}", path.display(), used.lines().next().unwrap_or_default());
         }
         for foreign in ["tokio", "toml", "zookeeper_client"] {
             assert!(!text.contains(&format!("{foreign}::")), "{} uses {foreign}", path.display());

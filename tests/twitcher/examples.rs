@@ -1,12 +1,15 @@
 //! What is given to newcomers works: the demo, and the files under `etc`.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::zookeeper::eventually::within;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Site, WatchFile, eventually, files, shared_chroot, twitcher,
 };
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
@@ -29,19 +32,39 @@ fn the_demo_shows_three_hosts_that_catch_up_with_a_push_and_leaves_nothing_behin
 fn the_demo_takes_everything_down_when_it_is_asked_to_end() {
     let folder = Folder::new();
     let said = fs::File::create(folder.join("said")).expect("a file");
-    let mut child = demo(&folder).stdout(said).spawn().expect("cargo");
+    let mut demo = Demo(demo(&folder).stdout(said).spawn().expect("cargo"));
     let said = || fs::read_to_string(folder.join("said")).expect("what it said");
     // It may have to be built first.
     eventually(DEADLINE * 10, "the demo to say what to try", || {
-        assert_eq!(child.try_wait().expect("the demo"), None, "it ended: {}", said());
+        assert_eq!(demo.0.try_wait().expect("the demo"), None, "it ended: {}", said());
         if said().contains("Ctrl-C") { Ok(()) } else { Err(said()) }
     });
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("a signal");
-    let status = child.wait().expect("the demo");
+    demo.ask_to_end();
+    let status = eventually(DEADLINE, "its end", || demo.0.try_wait().expect("the demo"));
     fs::remove_file(folder.join("said")).expect("what it said");
     assert_eq!(status.code(), Some(0));
     assert_eq!(left_in(&folder), Vec::<PathBuf>::new());
+}
+
+/// A demo that runs. It ends what it has started when it is asked to end, and is asked here at the latest.
+struct Demo(Child);
+
+impl Demo {
+    fn ask_to_end(&self) {
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let has_ended = |demo: &mut Self| demo.0.try_wait().is_ok_and(|status| status.is_some());
+        if !has_ended(self) {
+            self.ask_to_end();
+            within(DEADLINE, || has_ended(self));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The demo, which keeps its files in this folder. It is built by the same cargo as this test.
@@ -75,8 +98,7 @@ fn every_watch_file_under_etc_is_one_that_the_daemon_takes() {
     for file in &files {
         // Those of a checkout may be writable by a group, which the daemon refuses.
         let copy = copies.join(file.file_name().expect("a name"));
-        fs::write(&copy, fs::read(file).expect("a watch file")).expect("a copy");
-        fs::set_permissions(&copy, Permissions::from_mode(0o644)).expect("a copy");
+        files::write(&copy, fs::read(file).expect("a watch file"));
     }
     let output = twitcher().arg("check").arg(&*copies).output().expect("the program");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -116,13 +138,11 @@ fn the_settings_file_under_etc_is_one_that_the_daemon_starts_with() {
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .collect();
     for settings in [&settings, &uncommented.join("\n")] {
-        let folder = Folder::new();
-        let zookeeper = shared_chroot("etc");
-        Client::connect(&zookeeper).create("/value", "0");
-        let runs = Journal::new(&folder, "runs");
+        let site = Site::new("etc");
+        site.client.create("/value", "0");
+        let runs = site.journal("runs");
         let watch = WatchFile::watch("/value", &runs.append("$(cat)"));
-        let mut daemon =
-            Daemon::builder(&folder, &zookeeper).settings(settings).watch("value.toml", watch).start();
+        let mut daemon = site.builder().settings(settings).watch("value.toml", watch).start();
         runs.expect(&["0"]);
         assert_eq!(daemon.stop().code(), Some(0));
     }

@@ -6,9 +6,9 @@
 //! any bound on it wrong.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -18,7 +18,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Uid, mkfifo};
 
 use crate::harness::process::Process;
-use crate::harness::{Client, DEADLINE, Daemon, Folder, WatchFile, eventually, root_can, shared_chroot};
+use crate::harness::{Client, DEADLINE, Daemon, Site, WatchFile, eventually, files, root_can};
 
 /// How often the well-behaved watch is updated at least while a hostile child is there.
 const UPDATES: usize = 10;
@@ -74,21 +74,16 @@ impl Hostile {
     }
 }
 
-fn executable(path: &Path, text: &str) {
-    fs::write(path, text).expect("a program");
-    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("an executable program");
-}
-
 /// What they do to themselves, to their input and to their output.
 fn selfish(folder: &Path) -> Vec<Hostile> {
     let doomed = folder.join("doomed");
     fs::create_dir(&doomed).expect("a folder");
     let own_binary = folder.join("own-binary");
     let replacement = folder.join("replacement");
-    executable(&replacement, "#!/bin/sh\nexit 5\n");
-    executable(
+    files::executable(&replacement, "#!/bin/sh\nexit 5\n");
+    files::executable(
         &own_binary,
-        &format!("#!/bin/sh\nmv {} {}\nexit 4\n", replacement.display(), own_binary.display()),
+        format!("#!/bin/sh\nmv {} {}\nexit 4\n", replacement.display(), own_binary.display()),
     );
     let disguised = r#"$SIG{TERM} = "IGNORE"; %ENV = (); $0 = ") R 1 1 1 1 " x 1000;
         use POSIX (); POSIX::setsid() unless fork; fork; sleep 1000 while 1"#;
@@ -156,11 +151,11 @@ fn impossible(folder: &Path) -> Vec<Hostile> {
         ["plain", "no-hashbang", "no-interpreter", "busy", "always-busy", "endlessly-busy", "link"]
             .map(|name| folder.join(name));
     fs::write(&plain, "#!/bin/sh\n").expect("a file");
-    executable(&no_hashbang, "exit 7\n");
-    executable(&no_interpreter, "#!/nonexistent/interpreter\n");
-    executable(&busy, "#!/bin/sh\nexit 6\n");
-    executable(&always_busy, "#!/bin/sh\nexit 6\n");
-    executable(&endlessly_busy, "#!/bin/sh\nexit 6\n");
+    files::executable(&no_hashbang, "exit 7\n");
+    files::executable(&no_interpreter, "#!/nonexistent/interpreter\n");
+    files::executable(&busy, "#!/bin/sh\nexit 6\n");
+    files::executable(&always_busy, "#!/bin/sh\nexit 6\n");
+    files::executable(&endlessly_busy, "#!/bin/sh\nexit 6\n");
     symlink(&plain, &link).expect("a link");
     let write = |path: &Path| OpenOptions::new().append(true).open(path).expect("a program to write to");
     let [busy_file, always_busy_file, endlessly_busy_file] =
@@ -424,21 +419,21 @@ impl Table {
 
 #[test]
 fn p5_p6_no_hostile_child_delays_another_watch_or_leaves_anything_behind() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("hostile");
-    let client = Client::connect(&zookeeper);
-    let late = folder.join("late");
-    let all: Vec<Hostile> =
-        [selfish(&folder), unruly(&folder, &late), impossible(&folder)].into_iter().flatten().collect();
-    let (mut punctual, watch) = Punctual::new(&folder, Client::connect(&zookeeper));
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("punctual.toml", watch);
+    let site = Site::new("hostile");
+    let late = site.folder.join("late");
+    let all: Vec<Hostile> = [selfish(&site.folder), unruly(&site.folder, &late), impossible(&site.folder)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let (mut punctual, watch) = Punctual::new(&site.folder, Client::connect(&site.zookeeper));
+    let mut daemon = site.builder().watch("punctual.toml", watch);
     for hostile in &all {
-        client.create(&format!("/{}", hostile.name), "");
+        site.client.create(&format!("/{}", hostile.name), "");
         daemon = daemon.watch(&format!("{}.toml", hostile.name), &hostile.watch);
     }
     let daemon = daemon.start();
     punctual.expect();
-    daemon.wait_for_log("ready");
+    daemon.wait_until_ready();
     let names: Vec<&str> = all.iter().map(|hostile| hostile.name).collect();
     for name in &names {
         assert!(runs(&daemon.log(), name).is_empty(), "{name} ran without an update");
@@ -446,7 +441,7 @@ fn p5_p6_no_hostile_child_delays_another_watch_or_leaves_anything_behind() {
     let alone: Vec<Duration> = (0..5 * UPDATES).map(|_| punctual.update()).collect();
     let minder = daemon.minder();
     let report = format!("from an update to its run, in ms{:>10} {:>6} {:>5}\n", "median", "most", "runs");
-    let mut table = Table { daemon, minder, client, punctual, latencies: Vec::new(), report };
+    let mut table = Table { daemon, minder, client: site.client, punctual, latencies: Vec::new(), report };
     writeln!(table.report, "{:36} {}", "(nothing else)", in_millis(alone)).expect("text");
     all.into_iter().for_each(|hostile| table.row(hostile));
     assert!(late.exists(), "the grandchild that printed late has not come to its end");

@@ -1,12 +1,11 @@
 //! `import`: watch files of the twitcher of the 2010s, as watch files of this one. What each of those in
 //! `tests/import` becomes is beside it; `SNAPSHOTS=overwrite` writes it anew.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, eventually, shared_chroot, twitcher};
+use crate::harness::{Client, DEADLINE, Daemon, Folder, eventually, files, shared_chroot, twitcher};
 
 fn files() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")
@@ -33,8 +32,7 @@ fn imported(name: &str, code: i32) -> String {
     );
     let folder = Folder::new();
     let path = folder.join("imported.toml");
-    fs::write(&path, &toml).expect("a watch file");
-    fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("a watch file of its owner");
+    files::write(&path, &toml);
     let output = twitcher().arg("check").arg(&path).output().expect("the program");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     toml

@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Uid, User};
 use serde_json::{Map, Value, json};
+use zookeeper_client::Stat;
 
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot,
+    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, is_shown, root_can, shared_chroot,
 };
 
 /// The program that says what it has inherited, compiled once, where every user can execute it.
@@ -36,9 +37,13 @@ fn object(json: &str) -> Option<Map<String, Value>> {
 
 /// A daemon with all the dirt that this process may give it, and whatever systemd or an administrator could
 /// have put into its environment.
-fn dirty_daemon(folder: &Path, watches: WatchFile) -> Daemon {
+///
+/// With it, the state of the znode: it was written to once.
+fn dirty_daemon(folder: &Path, watches: WatchFile) -> (Daemon, Stat) {
     let zookeeper = shared_chroot("inherited");
-    Client::connect(&zookeeper).create("/value", "the contents");
+    let client = Client::connect(&zookeeper);
+    client.create("/value", "before");
+    let stat = client.set("/value", "the contents");
     let environment = [
         ("CREDENTIALS_DIRECTORY", "/run/credentials/twitcher.service"),
         ("INVOCATION_ID", "0123456789abcdef"),
@@ -57,11 +62,12 @@ fn dirty_daemon(folder: &Path, watches: WatchFile) -> Daemon {
     ];
     let wrapper = inherited().to_str().expect("a path of text");
     let daemon = Daemon::builder(folder, &zookeeper).wrapped_in(&[wrapper, "dirty"]);
-    environment
+    let daemon = environment
         .into_iter()
         .fold(daemon, |daemon, (name, value)| daemon.environment(name, value))
         .watch("dirty.toml", watches)
-        .start()
+        .start();
+    (daemon, stat)
 }
 
 /// What is not the same in each run: taken out of what a child has printed, and looked at by itself.
@@ -127,6 +133,7 @@ fn clean(user: &User, supplementary: &[u32], stdout: Value, is_root: bool) -> Va
         "leads its process group": true,
         "leads its session": true,
         "has a terminal": false,
+        "has a key of another's": false,
     })
 }
 
@@ -157,10 +164,10 @@ fn assert_limits(limits: &Map<String, Value>) {
     assert_eq!(limits["NOFILE"], json!([hard.min(1024), hard]));
 }
 
-fn assert_environment(own: &Own, user: &User, watch: &str) {
+fn assert_environment(own: &Own, user: &User, watch: &str, stat: &Stat) {
     let path = own.environment.iter().find(|variable| variable.starts_with("PATH=")).expect("a PATH");
+    assert!(path[5..].split(':').any(|folder| folder == "/usr/bin"), "{path}");
     let own_id = own.environment.iter().find(|variable| variable.starts_with("TWITCHER_RUN_ID="));
-    let zxid = own.environment.iter().find(|variable| variable.starts_with("TWITCHER_MZXID="));
     let expected = [
         "GREETING=hello".to_owned(),
         format!("HOME={}", user.dir.display()),
@@ -170,9 +177,9 @@ fn assert_environment(own: &Own, user: &User, watch: &str) {
         format!("SHELL={}", user.shell.display()),
         "TWITCHER_ATTEMPT=1".to_owned(),
         "TWITCHER_EVENT=loaded".to_owned(),
-        zxid.expect("a zxid").clone(),
+        format!("TWITCHER_MZXID={}", stat.mzxid),
         own_id.expect("an id").clone(),
-        "TWITCHER_VERSION=0".to_owned(),
+        "TWITCHER_VERSION=1".to_owned(),
         format!("TWITCHER_WATCH={watch}"),
         "TWITCHER_ZNODE=/value".to_owned(),
         format!("USER={}", user.name),
@@ -213,6 +220,8 @@ fn the_dirt_that_a_daemon_is_started_with_is_dirt() {
     assert_eq!(printed["timer slack"], 1_234_567);
     assert_eq!(printed["OOM score adjustment"], "300");
     assert_eq!(printed["has a terminal"], true);
+    let has_key = printed["has a key of another's"] == true;
+    is_shown(has_key, "this kernel, or who runs this container, lets nobody have keys");
     if Uid::effective().is_root() {
         assert_eq!(printed["supplementary groups"], json!([1, 2, 3]));
         assert_eq!(printed["some capability inheritable"], true);
@@ -223,7 +232,7 @@ fn the_dirt_that_a_daemon_is_started_with_is_dirt() {
 #[test]
 fn p7_a_child_of_a_dirty_daemon_inherits_nothing_of_it() {
     let folder = Folder::new();
-    let mut daemon = dirty_daemon(&folder, watch_that_prints());
+    let (mut daemon, stat) = dirty_daemon(&folder, watch_that_prints());
     // As the log has it, a line of output after the other.
     let mut printed = eventually(DEADLINE, "what a child has inherited", || {
         let log = daemon.log();
@@ -253,7 +262,7 @@ fn p7_a_child_of_a_dirty_daemon_inherits_nothing_of_it() {
     expected.as_object_mut().expect("an object").retain(|name, _| printed.contains_key(name));
     snapbox::assert_data_eq!(pretty(&printed), pretty(&expected));
     assert_limits(&own.limits);
-    assert_environment(&own, &user, "prints");
+    assert_environment(&own, &user, "prints", &stat);
     assert_eq!(own.parent, i64::from(daemon.minder_pid()));
     assert!(own.pid > 0 && own.cgroup.is_string());
 
@@ -277,7 +286,7 @@ fn p7_a_child_of_another_user_inherits_nothing_of_a_dirty_daemon() {
     let folder = Folder::new();
     let output = Journal::new(&folder, "output");
     let watch = watch_that_prints().key("uid", "\"nobody\"").key("output", format!("{:?}", output.path()));
-    let mut daemon = dirty_daemon(&folder, watch);
+    let (mut daemon, stat) = dirty_daemon(&folder, watch);
     let mut printed = eventually(DEADLINE, "what a child has inherited", || object(&output.lines().concat()));
     let own = take_own(&mut printed);
     let user = User::from_name("nobody").expect("the user database").expect("nobody");
@@ -289,7 +298,7 @@ fn p7_a_child_of_another_user_inherits_nothing_of_a_dirty_daemon() {
     });
     snapbox::assert_data_eq!(pretty(&printed), pretty(&clean(&user, &groups, file, false)));
     assert_limits(&own.limits);
-    assert_environment(&own, &user, "prints");
+    assert_environment(&own, &user, "prints", &stat);
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
@@ -303,7 +312,7 @@ fn p7_procenv_finds_nothing_of_a_dirty_daemon_in_a_child() {
         .key("directory", "\"/usr\"")
         .key("umask", "\"027\"")
         .key("output", format!("{:?}", output.path()));
-    let mut daemon = dirty_daemon(&folder, watch);
+    let (mut daemon, _) = dirty_daemon(&folder, watch);
     let printed = eventually(DEADLINE, "what procenv has found ('make deps' installs it)", || {
         object(&output.lines().concat()).ok_or_else(|| daemon.log())
     });

@@ -43,7 +43,6 @@ mod poke;
 mod privileges;
 mod quiet;
 mod record;
-mod resources;
 mod restarting;
 mod run_modes;
 mod scripts;

@@ -6,7 +6,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -14,14 +13,12 @@ use std::time::{Duration, Instant};
 use crate::harness::http::{self, Answer};
 use crate::harness::zookeeper::port::Port;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, Proxy, Server, WatchFile, eventually, promtool,
-    shared_chroot,
+    Client, DEADLINE, Daemon, Folder, Proxy, Server, Site, WatchFile, eventually, promtool, shared_chroot,
 };
 
 /// What the control socket serves.
 fn scrape(daemon: &Daemon) -> io::Result<String> {
-    let socket = UnixStream::connect(daemon.run_dir().join("control.sock"))?;
-    let Answer { status, head, body } = http::ask(socket, "GET /metrics")?;
+    let Answer { status, head, body } = http::ask(daemon.connect()?, "GET /metrics")?;
     assert_eq!(status, 200, "{body}");
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     Ok(body)
@@ -60,13 +57,11 @@ fn is_well(output: &Output, about: &str) {
 
 #[test]
 fn what_becomes_of_updates_and_runs_is_counted_and_goes_with_the_watch() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("metrics");
-    let client = Client::connect(&zookeeper);
+    let site = Site::new("metrics");
     for znode in ["/queue", "/discard", "/fails", "/late", "/quiet"] {
-        client.create(znode, "0");
+        site.client.create(znode, "0");
     }
-    let (seen, gate) = (Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+    let (seen, gate) = (site.journal("seen"), site.gate("gate"));
     let waits = |znode: &str, name: &str| WatchFile::watch(znode, &gate.pass()).key("name", name);
     let modes = waits("/queue", "'queue'").and("/discard", &gate.pass());
     let modes = modes.key("name", "'discard'").key("run_mode", "'DISCARD'");
@@ -79,13 +74,13 @@ fn what_becomes_of_updates_and_runs_is_counted_and_goes_with_the_watch() {
     let ends = ends.key("timeout", "'50ms'").and("/quiet", "true").key("name", "'quiet'");
     let ends = ends.key("run_on_load", false).and("/quiet", "true").key("name", "'nobody'");
     let ends = ends.key("uid", "'no-such-user'").and("/none", "true").key("name", "'none'");
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("modes.toml", modes);
+    let daemon = site.builder().watch("modes.toml", modes);
     let daemon = daemon.watch("ends.toml", ends).start();
     expect(&daemon, &[("twitcher_runs_in_progress", 2.0)]);
     seen.wait_for(2);
     for value in 1..=4 {
-        client.set("/queue", value.to_string());
-        client.set("/discard", value.to_string());
+        site.client.set("/queue", value.to_string());
+        site.client.set("/discard", value.to_string());
         seen.wait_for(2 + 2 * value);
     }
 
@@ -168,20 +163,19 @@ fn what_becomes_of_updates_and_runs_is_counted_and_goes_with_the_watch() {
     assert_eq!(found["twitcher_runs_total{outcome=\"exited\"}"], 2.0);
 
     let text = scrape(&daemon).expect("metrics");
-    fs::write(folder.join("metrics"), &text).expect("a file");
-    is_well(&promtool::check("metrics", &[], &folder.join("metrics")), &text);
+    fs::write(site.folder.join("metrics"), &text).expect("a file");
+    is_well(&promtool::check("metrics", &[], &site.folder.join("metrics")), &text);
 }
 
 #[test]
 fn a_connection_that_is_lost_and_a_session_that_expires_are_told() {
     let server = Server::start();
     let zookeeper = server.chroot("metrics");
-    let chroot = &zookeeper[server.address().len()..];
     Client::connect(&zookeeper).create("/a", "0");
-    let proxy = Proxy::to(&server.address());
+    let (proxy, through) = Proxy::before(&zookeeper);
     let folder = Folder::new();
     let watch = WatchFile::watch("/a", "true").key("name", "'a'");
-    let daemon = Daemon::builder(&folder, &format!("{}{chroot}", proxy.address()));
+    let daemon = Daemon::builder(&folder, &through);
     let daemon = daemon.settings("[zookeeper]\nsession_timeout = '1s'\n").watch("a.toml", watch).start();
     let counted = |connected: bool, reconnects: f64, renewals: f64| {
         expect(
@@ -211,7 +205,9 @@ fn serving(folder: &Folder, address: SocketAddr) -> Daemon {
 }
 
 fn get(address: SocketAddr, request: &str) -> io::Result<Answer> {
-    http::ask(TcpStream::connect(address)?, request)
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    http::ask(stream, request)
 }
 
 #[test]
@@ -220,7 +216,7 @@ fn over_tcp_there_are_metrics_and_health_and_nothing_else() {
     let port = Port::reserve();
     let mut daemon = serving(&folder, port.address());
     daemon.wait_for_log(&format!("metrics are at http://{}/metrics", port.address()));
-    daemon.wait_for_log("ready: ");
+    daemon.wait_until_ready();
     let status = |request: &str| get(port.address(), request).expect("an answer").status;
     for path in ["/metrics", "/livez", "/readyz"] {
         assert_eq!(status(&format!("GET {path}")), 200);
@@ -269,11 +265,13 @@ fn p5_p8_strangers_that_are_silent_slow_or_many_keep_neither_others_out_nor_the_
 #[test]
 fn p8_a_port_that_is_taken_is_said_once_and_had_once_it_is_free() {
     let folder = Folder::new();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("its address");
+    // Nobody else's in between.
+    let port = Port::reserve();
+    let address = port.address();
+    let taken = TcpListener::bind(address).expect("the reserved port");
     let mut daemon = serving(&folder, address);
     daemon.wait_for_log(&format!("cannot serve metrics at {address}: Address already in use"));
-    daemon.wait_for_log("ready: ");
+    daemon.wait_until_ready();
     drop(taken);
     daemon.wait_for_log(&format!("metrics are at http://{address}/metrics"));
     assert_eq!(daemon.log().matches("cannot serve metrics").count(), 1);

@@ -36,23 +36,6 @@ fn got(servers: &str, line: &[&str]) -> Result<Vec<u8>, CommandError> {
 }
 
 #[test]
-fn what_was_poked_is_got_byte_for_byte() {
-    let servers = shared_chroot("poke");
-    assert_eq!(poked(&servers, &["--create", "/a/b/c", "--data", "text"], b"").unwrap(), "");
-    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"text");
-    assert_eq!(got(&servers, &["/a/b"]).unwrap(), b"");
-    poked(&servers, &["/a/b/c", "-"], b"\0\xff\n\n").unwrap();
-    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"\0\xff\n\n");
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, "from a file\n").unwrap();
-    poked(&servers, &["/a/b/c", "--file", file.path().to_str().unwrap()], b"").unwrap();
-    assert_eq!(got(&servers, &["/a/b/c"]).unwrap(), b"from a file\n");
-    assert!(poked(&servers, &["-v", "/a/b/c"], b"").unwrap().starts_with("/a/b/c: wrote "));
-    let time = String::from_utf8(got(&servers, &["/a/b/c"]).unwrap()).unwrap();
-    assert!(time.split(' ').next().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
-}
-
-#[test]
 fn what_was_set_is_listed_and_can_be_removed() {
     let servers = shared_chroot("set");
     let ensemble = Ensemble::plain(&servers);
@@ -87,16 +70,6 @@ fn what_was_set_is_listed_and_can_be_removed() {
 }
 
 #[test]
-fn a_missing_znode_is_an_error_that_names_the_remedy() {
-    let servers = shared_chroot("poke-missing");
-    let error = poked(&servers, &["/a", "--data", "x"], b"").unwrap_err();
-    assert_eq!(error.to_string(), "no znode /a\nhelp: make it with 'twitcher poke --create /a'");
-    assert_eq!(error.exit_code(), 1);
-    let error = got(&servers, &["/a"]).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.exit_code()), ("no znode /a", 1));
-}
-
-#[test]
 fn many_that_create_the_same_at_once_all_write() {
     let servers = shared_chroot("poke-race");
     std::thread::scope(|scope| {
@@ -120,7 +93,8 @@ fn a_server_that_does_not_answer_is_status_4_when_the_time_is_over() {
     server.freeze();
     let since = Instant::now();
     let error = poked(&server.address(), &["--timeout", "500ms", "/a"], b"").unwrap_err();
-    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    // Less than where nothing is said of the time.
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     assert_eq!(error.exit_code(), 4);
     assert!(error.to_string().contains("within 0.5 s"), "{error}");
     server.thaw();
@@ -156,10 +130,11 @@ fn contents_are_refused_when_they_are_longer_than_the_server_takes() {
     assert_eq!(got(&servers, &["/a"]).unwrap().len(), most);
     let most_new = most - 27;
     poked(&servers, &["--create", "/b", "-"], &vec![b'x'; most_new]).unwrap();
+    // It is not tried until the time is over, which is longer than a test waits for anything.
     for (line, length) in [
-        (&["/a", "-"][..], most + 1),
-        (&["--create", "/c", "-"][..], most_new + 1),
-        (&["/a", "-"][..], 1 << 20),
+        (&["--timeout", "60s", "/a", "-"][..], most + 1),
+        (&["--timeout", "60s", "--create", "/c", "-"][..], most_new + 1),
+        (&["--timeout", "60s", "/a", "-"][..], 1 << 20),
     ] {
         let since = Instant::now();
         let error = poked(&servers, line, &vec![b'x'; length]).unwrap_err();
@@ -168,7 +143,7 @@ fn contents_are_refused_when_they_are_longer_than_the_server_takes() {
             other => panic!("{other}"),
         }
         assert_eq!(error.exit_code(), 1);
-        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+        assert!(since.elapsed() < DEADLINE, "{:?}", since.elapsed());
     }
     let error = runtime()
         .block_on(poke(

@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, shared_chroot};
+use crate::harness::{Client, DEADLINE, Daemon, Folder, Journal, Site, WatchFile, eventually, shared_chroot};
 
 /// A daemon with one watch that has run.
 struct Rig {
@@ -100,12 +100,10 @@ fn p4_a_broken_file_is_said_once_however_often_it_is_looked_at() {
 
 #[test]
 fn a_run_has_a_line_for_its_start_one_for_its_end_and_one_for_each_that_it_prints() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("lines");
-    let zxid = Client::connect(&zookeeper).create("/value", "0").mzxid;
-    let mut daemon = Daemon::builder(&folder, &zookeeper)
-        .watch("value.toml", WatchFile::watch("/value", "echo one; echo two; exit 3"))
-        .start();
+    let site = Site::new("lines");
+    let zxid = site.client.create("/value", "0").mzxid;
+    let mut daemon =
+        site.builder().watch("value.toml", WatchFile::watch("/value", "echo one; echo two; exit 3")).start();
     daemon.wait_for_log("run failed");
     assert_eq!(daemon.stop().code(), Some(0));
     let log = daemon.log();

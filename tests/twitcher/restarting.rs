@@ -39,7 +39,7 @@ impl Rig {
             Daemon::builder(&folder, &zookeeper).argument("--verbose").watch("value.toml", file()).start();
         let mut rig = Self { client, runs, applied: 0, gate, daemon, file: file(), _folder: folder };
         if run_on_load == "false" {
-            rig.wait_until_all_is_looked_at(1);
+            rig.daemon.wait_until_ready();
         } else {
             rig.gate.let_through(1);
             rig.expect(&["loaded 0", "end 0"]);
@@ -60,32 +60,18 @@ impl Rig {
         assert_eq!(all[self.applied..], *lines);
     }
 
-    /// How often a daemon has looked at all znodes.
-    #[track_caller]
-    fn wait_until_all_is_looked_at(&self, times: usize) {
-        eventually(DEADLINE, "a first look at all znodes", || {
-            let log = self.daemon.log();
-            if log.matches("ready: watching 1 znode").count() >= times { Ok(()) } else { Err(log) }
-        });
-    }
-
     /// That the value which is there is applied, on disk.
     #[track_caller]
     fn wait_until_the_ledger_has(&self, value: &str) {
         assert_eq!(self.client.get("/value"), Some(value.into()));
-        let mzxid = self.client.stat("/value").mzxid.to_string();
-        eventually(DEADLINE, "the ledger to have it", || {
-            let ledger = fs::read_to_string(self.daemon.state_dir().join("ledger.json"));
-            if ledger.as_ref().is_ok_and(|text| text.contains(&mzxid)) { Ok(()) } else { Err(ledger) }
-        });
+        self.daemon.wait_until_applied("value", &self.client.stat("/value"));
     }
 
     /// Starts the daemon and waits until it has looked at the znode. What it would run for that is run before
     /// what is written now.
     fn start_and_write(&mut self, value: &str) {
-        let before = self.daemon.log().matches("ready: watching 1 znode").count();
         self.daemon.start_again();
-        self.wait_until_all_is_looked_at(before + 1);
+        self.daemon.wait_until_ready();
         self.client.set("/value", value);
         self.gate.open();
     }
@@ -121,9 +107,8 @@ fn p1_a_deletion_that_was_made_while_the_daemon_was_down_is_run_once_at_its_star
         rig.daemon.wait_for_log("run ended outcome=exited(0)");
         // And not at the next.
         assert_eq!(rig.daemon.stop().code(), Some(0));
-        let before = rig.daemon.log().matches("ready: watching 1 znode").count();
         rig.daemon.start_again();
-        rig.wait_until_all_is_looked_at(before + 1);
+        rig.daemon.wait_until_ready();
         rig.client.create("/value", "2");
         rig.gate.open();
         rig.expect(&["deleted ", "end ", "created 2", "end 2"]);
@@ -183,9 +168,7 @@ fn p3_a_run_whose_end_was_known_and_not_yet_in_the_ledger_is_not_run_again() {
         rig.client.set("/value", "2");
         rig.gate.let_through(1);
         rig.expect(&["changed 2", "end 2"]);
-        eventually(DEADLINE, "the end to be heard of", || {
-            rig.daemon.log().matches("run ended").count() > before
-        });
+        rig.daemon.wait_for_log_times("run ended", before + 1);
         rig.daemon.kill();
         fs::remove_file(unfinished).expect("a named pipe to go");
         rig.start_and_write("3");
@@ -200,9 +183,8 @@ fn p3_a_file_that_is_taken_away_and_put_back_runs_nothing_that_was_applied() {
     rig.daemon.remove_watch("value.toml");
     rig.daemon.wait_for_log("removed");
     rig.daemon.write_watch("value.toml", &rig.file);
-    eventually(DEADLINE, "the watch to be back", || rig.daemon.log().matches("added").count() == 2);
-    let looks = || rig.daemon.log().matches("update is not run: it was the first look").count();
-    eventually(DEADLINE, "a look at the znode", || looks() == 1);
+    rig.daemon.wait_for_log_times("added", 2);
+    rig.daemon.wait_for_log("update is not run: it was the first look");
     rig.client.set("/value", "2");
     rig.gate.open();
     rig.expect(&["changed 2", "end 2"]);

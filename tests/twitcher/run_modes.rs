@@ -1,7 +1,7 @@
 //! What an update does while a run goes on, seen through the order in which children append lines.
 
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, install, shared_chroot,
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, Site, WatchFile, eventually, shared_chroot,
 };
 
 /// A watch whose runs wait at a gate, and ten updates during the first of them.
@@ -81,22 +81,19 @@ fn ten_updates_during_a_run_are_ten_runs_more_beside_it_when_parallel() {
 
 #[test]
 fn more_parallel_runs_than_max_parallel_wait_for_their_turn_oldest_first() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("max-parallel");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, seen, gate) =
-        (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
+    let site = Site::new("max-parallel");
+    site.client.create("/value", "0");
+    let (runs, seen, gate) = (site.journal("runs"), site.journal("seen"), site.gate("gate"));
     let command = format!("{}\n{}", runs.append("$(cat)"), gate.pass());
     let watches = WatchFile::watch("/value", &command)
         .key("run_mode", "\"PARALLEL\"")
         .key("max_parallel", 2)
         .and("/value", &seen.append("$(cat)"))
         .key("run_mode", "\"PARALLEL\"");
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
+    let _daemon = site.builder().watch("value.toml", watches).start();
     seen.wait_for(1);
     for value in 1..=4 {
-        client.set("/value", value.to_string());
+        site.client.set("/value", value.to_string());
         seen.wait_for(value + 1);
     }
     runs.wait_for(2);
@@ -112,17 +109,12 @@ fn more_parallel_runs_than_max_parallel_wait_for_their_turn_oldest_first() {
 
 #[test]
 fn no_more_children_run_at_once_than_the_settings_say() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("max-running");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("max-running");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     let command = [runs.append("start"), gate.pass(), runs.append("end")].join("\n");
     let watches = WatchFile::watch("/value", &command).and("/value", &command).and("/value", &command);
-    let _daemon = Daemon::builder(&folder, &zookeeper)
-        .settings("[daemon]\nmax_running = 1\n")
-        .watch("value.toml", watches)
-        .start();
+    let _daemon = site.builder().settings("[daemon]\nmax_running = 1\n").watch("value.toml", watches).start();
     runs.expect(&["start"]);
     gate.open();
     runs.expect(&["start", "end", "start", "end", "start", "end"]);
@@ -130,16 +122,14 @@ fn no_more_children_run_at_once_than_the_settings_say() {
 
 #[test]
 fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("burst");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, lock) = (Journal::new(&folder, "runs"), folder.join("lock"));
+    let site = Site::new("burst");
+    site.client.create("/value", "0");
+    let (runs, lock) = (site.journal("runs"), site.folder.join("lock"));
     let watch = WatchFile::watch("/value", &runs.append_alone("$(cat)", &lock));
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let _daemon = site.builder().watch("value.toml", watch).start();
     runs.wait_for(1);
     for value in 1..=200 {
-        client.set("/value", value.to_string());
+        site.client.set("/value", value.to_string());
     }
     let lines = eventually(DEADLINE, "the last value", || {
         let lines = runs.lines();
@@ -150,77 +140,49 @@ fn p1_p2_of_a_burst_of_updates_the_last_is_run_and_no_two_runs_overlap() {
 }
 
 #[test]
-fn p1_p2_a_run_that_outlives_a_killed_daemon_is_waited_for_by_the_next() {
-    a_run_that_outlives_its_daemon_is_waited_for(Daemon::kill);
+fn a_run_is_told_of_an_update_that_comes_meanwhile_and_so_is_all_that_came_from_it() {
+    let site = Site::new("notify-signal");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
+    // The signal ends a `read`, and it goes on with the next.
+    let told = |who: &str| {
+        let trap = format!("trap '{}' USR1", runs.append(&format!("{who} told")));
+        format!("{trap}; {}; until {}; do :; done", runs.append(&format!("{who} waits")), gate.pass())
+    };
+    let command = format!("({}) &\n{}\nwait\n{}", told("child"), told("main"), runs.append("end $(cat)"));
+    let watch = WatchFile::watch("/value", &command).key("notify_signal", "\"USR1\"");
+    let _daemon = site.builder().watch("value.toml", watch).start();
+    let next = |from: usize, expected: &[&str]| {
+        let mut lines = runs.wait_for(from + expected.len()).split_off(from);
+        lines.sort();
+        assert_eq!(lines, expected);
+    };
+    next(0, &["child waits", "main waits"]);
+    site.client.set("/value", "1");
+    next(2, &["child told", "main told"]);
+    site.client.set("/value", "2");
+    next(4, &["child told", "main told"]);
+    gate.let_through(2);
+    // What came last is run next, and has not been told of itself.
+    runs.wait_for(7);
+    assert_eq!(runs.lines()[6], "end 0");
+    next(7, &["child waits", "main waits"]);
+    gate.let_through(2);
+    runs.wait_for(10);
+    assert_eq!(runs.lines()[9..], ["end 2"]);
 }
 
 #[test]
-fn p1_p2_a_run_that_outlives_a_stopped_daemon_is_waited_for_by_the_next() {
-    a_run_that_outlives_its_daemon_is_waited_for(|daemon| assert_eq!(daemon.stop().code(), Some(0)));
-}
-
-#[test]
-fn p1_p2_a_run_that_outlives_an_upgrade_of_the_program_is_waited_for_by_the_next() {
-    a_run_that_outlives_its_daemon_is_waited_for(|daemon| {
-        assert_eq!(daemon.stop().code(), Some(0));
-        install(&daemon.folder().join("twitcher"));
+fn many_watches_of_one_znode_all_run() {
+    let site = Site::new("many");
+    site.client.create("/value", "0");
+    let runs = site.journal("runs");
+    let watches = (1..100).fold(WatchFile::watch("/value", &runs.append("$(cat)")), |file, _| {
+        file.and("/value", &runs.append("$(cat)"))
     });
-}
-
-fn a_run_that_outlives_its_daemon_is_waited_for(end: impl FnOnce(&mut Daemon)) {
-    let folder = Folder::new();
-    install(&folder.join("twitcher"));
-    let zookeeper = shared_chroot("outlive");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, seen, gate) =
-        (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
-    let command =
-        ["value=$(cat)".to_owned(), runs.append("start $value"), gate.pass(), runs.append("end $value")];
-    let watches = WatchFile::watch("/value", &command.join("\n"))
-        .and("/value", &seen.append("$(cat)"))
-        .key("run_mode", "\"PARALLEL\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper)
-        .program(&folder.join("twitcher"))
-        .watch("value.toml", watches)
-        .start();
-    runs.wait_for(1);
-    seen.wait_for(1);
-    end(&mut daemon);
-    client.set("/value", "1");
-    daemon.start_again();
-    seen.wait_for(2);
-    gate.open();
-    runs.expect(&["start 0", "end 0", "start 1", "end 1"]);
-    client.set("/value", "2");
-    runs.expect(&["start 0", "end 0", "start 1", "end 1", "start 2", "end 2"]);
-}
-
-#[test]
-fn p1_p2_p8_a_run_that_outlives_a_killed_minder_is_waited_for() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("minder");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "0");
-    let (runs, seen, gate) =
-        (Journal::new(&folder, "runs"), Journal::new(&folder, "seen"), Gate::new(&folder, "gate"));
-    let command =
-        ["value=$(cat)".to_owned(), runs.append("start $value"), gate.pass(), runs.append("end $value")];
-    let watches = WatchFile::watch("/value", &command.join("\n"))
-        .key("output", "\"null\"")
-        .and("/value", &seen.append("$(cat)"))
-        .key("run_mode", "\"PARALLEL\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watches).start();
-    runs.wait_for(1);
-    seen.wait_for(1);
-    let minder = daemon.minder();
-    minder.signal(nix::sys::signal::Signal::SIGKILL);
-    eventually(DEADLINE, "the minder to die", || !minder.is_alive());
-    client.set("/value", "1");
-    // Its own run may have been lost with the minder; the one of this update is another minder's.
-    eventually(DEADLINE, "the update to be seen", || seen.lines().contains(&"1".into()));
-    gate.open();
-    let lines = runs.wait_for(4);
-    assert_eq!(lines[..3], ["start 0", "end 0", "start 1"]);
-    assert!(daemon.is_running());
+    let _daemon = site.builder().watch("value.toml", watches).start();
+    runs.wait_for(100);
+    site.client.set("/value", "1");
+    let lines = runs.wait_for(200);
+    assert_eq!(lines[100..], vec!["1"; 100]);
 }

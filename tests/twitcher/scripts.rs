@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User, access};
 
-use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, WatchFile, eventually, root_can, shared_chroot,
-};
+use crate::harness::{DEADLINE, Site, WatchFile, eventually, root_can};
 
 fn script(text: &str) -> WatchFile {
     WatchFile::from(format!("[[watch]]\nznode = \"/value\"\nscript = '''\n{text}'''\n"))
@@ -20,11 +18,9 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_script_runs_under_its_interpreter_with_the_znode_at_its_stdin_and_is_gone_afterwards() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("script");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", "the contents\n");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("script");
+    site.client.create("/value", "the contents\n");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     // `-e` is the argument of the interpreter, without which it would come to the last line.
     let commands = [
         "#!/bin/sh -e".to_owned(),
@@ -33,9 +29,7 @@ fn a_script_runs_under_its_interpreter_with_the_znode_at_its_stdin_and_is_gone_a
         "false".into(),
         runs.append("on"),
     ];
-    let mut daemon = Daemon::builder(&folder, &zookeeper)
-        .watch("value.toml", script(&(commands.join("\n") + "\n")))
-        .start();
+    let mut daemon = site.builder().watch("value.toml", script(&(commands.join("\n") + "\n"))).start();
     let line = runs.wait_for(1).remove(0);
     let path = line.strip_prefix("the contents ").and_then(|rest| rest.strip_suffix(" 0"));
     let path = PathBuf::from(path.unwrap_or_else(|| panic!("{line:?} has no path")));
@@ -50,7 +44,7 @@ fn a_script_runs_under_its_interpreter_with_the_znode_at_its_stdin_and_is_gone_a
     eventually(DEADLINE, "the script to be gone", || !path.exists());
 
     // A run that outlives its daemon keeps its script, and no longer.
-    client.set("/value", "other\n");
+    site.client.set("/value", "other\n");
     let line = runs.wait_for(2).remove(1);
     let path = PathBuf::from(line.split(' ').nth(1).expect("a path"));
     daemon.kill();
@@ -64,10 +58,9 @@ fn p7_a_script_of_another_user_can_be_read_by_that_user_only_and_is_replaced_by_
     if !root_can("run a script as another user") {
         return;
     }
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("script-of-another");
-    Client::connect(&zookeeper).create("/value", "the contents");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("script-of-another");
+    site.client.create("/value", "the contents");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     let nobody = User::from_name("nobody").expect("the user database").expect("nobody");
     let commands = [
         "#!/bin/sh".to_owned(),
@@ -82,7 +75,7 @@ fn p7_a_script_of_another_user_can_be_read_by_that_user_only_and_is_replaced_by_
         gate.pass(),
     ];
     let watch = script(&(commands.join("\n") + "\n")).key("uid", "\"nobody\"");
-    let daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let daemon = site.builder().watch("value.toml", watch).start();
     let lines = runs.wait_for(7);
     let path = PathBuf::from(&lines[1]);
     assert_eq!(lines[0], "the contents");

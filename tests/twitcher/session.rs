@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
@@ -16,7 +16,8 @@ use snapbox::{Data, Redactions};
 
 use super::control::{ask, status_of, told, wait_for_state};
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, Proxy, WatchFile, eventually, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Follower, Gate, Journal, Proxy, WatchFile, eventually, shared_chroot,
+    twitcher,
 };
 
 const HOST: &str = "[daemon]\nhostname = \"web-1\"\n";
@@ -346,15 +347,12 @@ fn events_are_lines_in_the_words_of_the_log() {
         });
     }
 
-    let mut follower = Command::new(twitcher().get_program());
-    follower.args(["events", "--follow", "--after", "0", "--run-dir"]).arg(daemon.run_dir());
-    let mut follower = follower.stdout(Stdio::piped()).spawn().expect("twitcher");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("a pipe")));
-    let first = lines.next().expect("a line").expect("text");
+    let mut command = twitcher();
+    command.args(["events", "--follow", "--after", "0", "--run-dir"]).arg(daemon.run_dir());
+    let mut follower = Follower::start(&mut command);
+    let first = follower.line().expect("a line");
     assert_eq!(first, "some events are missing here: they are no longer kept");
-    assert!(lines.next().expect("a line").expect("text").contains("Z "));
-    follower.kill().expect("the end of the follower");
-    follower.wait().expect("the end of the follower");
+    assert!(follower.line().expect("a line").contains("Z "));
 }
 
 /// A deployment script, which takes the watches to be fired as its arguments.

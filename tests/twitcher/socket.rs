@@ -9,7 +9,7 @@ use std::thread;
 use nix::unistd::{Gid, Uid};
 
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, http, install, root_can, shared_chroot,
+    DEADLINE, Daemon, Folder, Site, WatchFile, eventually, files, http, install, root_can, shared_chroot,
     twitcher,
 };
 
@@ -20,14 +20,12 @@ const USER: u32 = 3_999_003;
 
 #[test]
 fn members_of_the_group_may_use_the_socket_and_others_may_not_also_where_its_mode_was_loosened() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("socket-group");
+    let site = Site::new("socket-group");
     let is_root = Uid::effective().is_root();
     // Only root can give the socket to any group.
     let group = if is_root { GROUP } else { Gid::effective().as_raw() };
-    let daemon =
-        Daemon::builder(&folder, &zookeeper).settings(&format!("[control]\ngroup = {group}\n")).start();
-    daemon.wait_for_log("ready: ");
+    let daemon = site.builder().settings(&format!("[control]\ngroup = {group}\n")).start();
+    daemon.wait_until_ready();
     let socket = daemon.run_dir().join("control.sock");
     let found = fs::metadata(&socket).expect("the socket");
     assert_eq!((found.mode() & 0o777, found.uid(), found.gid()), (0o660, Uid::effective().as_raw(), group));
@@ -37,7 +35,7 @@ fn members_of_the_group_may_use_the_socket_and_others_may_not_also_where_its_mod
     if !root_can("ask as another user") {
         return;
     }
-    let program = folder.join("twitcher");
+    let program = site.folder.join("twitcher");
     install(&program);
     let ask = |gid: u32, groups: &str| -> Output {
         let mut command = Command::new("setpriv");
@@ -74,8 +72,7 @@ fn members_of_the_group_may_use_the_socket_and_others_may_not_also_where_its_mod
 fn a_group_that_there_is_not_is_told_at_start() {
     let folder = Folder::new();
     let settings = folder.join("settings.toml");
-    fs::write(&settings, "[control]\ngroup = \"no-such-group\"\n").expect("settings");
-    fs::set_permissions(&settings, fs::Permissions::from_mode(0o644)).expect("settings");
+    files::write(&settings, "[control]\ngroup = \"no-such-group\"\n");
     let mut command = twitcher();
     command.args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1", "--config"]).arg(&settings);
     for (option, name) in [("--run-dir", "run"), ("--state-dir", "state"), ("--config-path", "watches")] {
@@ -94,13 +91,11 @@ fn a_group_that_there_is_not_is_told_at_start() {
 
 #[test]
 fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_waiting() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("socket-crowd");
-    let client = Client::connect(&zookeeper);
-    client.create("/a", "1");
-    let journal = Journal::new(&folder, "journal");
+    let site = Site::new("socket-crowd");
+    site.client.create("/a", "1");
+    let journal = site.journal("journal");
     let watch = WatchFile::watch("/a", &journal.append("$(cat)")).key("name", "\"a\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
+    let mut daemon = site.builder().watch("a.toml", watch).start();
     journal.expect(&["1"]);
 
     // Bodies and heads that never end, from clients that read what they are told meanwhile.
@@ -125,12 +120,12 @@ fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_w
     })
     .into();
     for (answer, status) in endless {
-        assert_eq!(answer.join().expect("a client").expect("an answer"), status);
+        assert_eq!(answer.join().expect("a site.client").expect("an answer"), status);
     }
 
     let crowd = http::crowd(1_000, || daemon.control());
     for number in 2..=10 {
-        client.set("/a", number.to_string());
+        site.client.set("/a", number.to_string());
         journal.wait_for(number);
     }
     // Each has its turn once those before it were let go; none but root waits for it.
@@ -151,7 +146,7 @@ fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_w
 fn as_many_may_follow_as_leave_places_for_who_wants_an_answer_and_one_that_goes_makes_room() {
     let folder = Folder::new();
     let daemon = Daemon::builder(&folder, &shared_chroot("socket-followers")).start();
-    daemon.wait_for_log("ready: ");
+    daemon.wait_until_ready();
     let follow = || {
         let mut stream = daemon.control();
         stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").expect("a request");
@@ -177,24 +172,4 @@ fn as_many_may_follow_as_leave_places_for_who_wants_an_answer_and_one_that_goes_
         "HTTP/1.1 200" => Ok(()),
         other => Err(other.to_owned()),
     });
-}
-
-#[test]
-fn a_socket_that_is_listened_at_is_left_to_its_daemon() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("socket-live");
-    let daemon = Daemon::builder(&folder, &zookeeper).start();
-    daemon.wait_for_log("ready: ");
-    let socket = daemon.run_dir().join("control.sock");
-    let before = fs::metadata(&socket).expect("the socket").ino();
-    let second = twitcher()
-        .args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1", "--run-dir"])
-        .arg(daemon.run_dir())
-        .arg("--state-dir")
-        .arg(folder.join("other"))
-        .output()
-        .expect("twitcher");
-    assert_eq!(second.status.code(), Some(1));
-    assert_eq!(fs::metadata(&socket).expect("the socket").ino(), before);
-    assert_eq!(daemon.ask("GET /livez").status, 200);
 }

@@ -1,16 +1,16 @@
 //! What a daemon can be told when it is started.
 
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::process::Process;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, root_can, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Follower, Journal, WatchFile, eventually, root_can, shared_chroot,
+    twitcher,
 };
 
 /// A place with a znode that says which it is.
@@ -119,6 +119,50 @@ fn a_pid_file_names_the_daemon_is_locked_while_it_runs_and_goes_with_it() {
     assert!(!file.exists());
 }
 
+#[test]
+fn a_run_folder_that_others_can_write_to_is_not_used_and_the_daemon_ends_with_1() {
+    let folder = Folder::new();
+    let builder = Daemon::builder(&folder, &place("open-run"));
+    let run_dir = folder.join("run");
+    fs::set_permissions(&run_dir, Permissions::from_mode(0o777)).expect("a folder for everybody");
+    let mut daemon = builder.start();
+    assert_eq!(daemon.wait().code(), Some(1));
+    let why = format!("cannot use the folder {}: its group or others can write to it", run_dir.display());
+    assert!(daemon.log().contains(&why), "{}", daemon.log());
+}
+
+#[test]
+fn p8_a_state_folder_that_others_can_write_to_is_not_used_and_the_daemon_goes_on_without() {
+    let folder = Folder::new();
+    let runs = Journal::new(&folder, "runs");
+    let builder = Daemon::builder(&folder, &place("open-state"));
+    let state_dir = folder.join("state");
+    fs::set_permissions(&state_dir, Permissions::from_mode(0o777)).expect("a folder for everybody");
+    let mut daemon = builder.watch("whose.toml", WatchFile::watch("/whose", &runs.append("$(cat)"))).start();
+    runs.expect(&["open-state"]);
+    daemon.wait_for_log(&format!(
+        "cannot use the state folder {}: its group or others can write to it (mode 0777); what is applied is not kept",
+        state_dir.display()
+    ));
+    daemon.wait_for_log("run ended");
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(!state_dir.join("ledger.json").exists());
+}
+
+#[test]
+fn p7_a_settings_file_that_others_can_write_is_refused() {
+    let folder = Folder::new();
+    let builder = Daemon::builder(&folder, &place("open-settings"));
+    let settings = folder.join("twitcher.toml");
+    fs::write(&settings, "").expect("a settings file");
+    fs::set_permissions(&settings, Permissions::from_mode(0o666)).expect("a file for everybody");
+    let mut daemon = builder.start();
+    assert_eq!(daemon.wait().code(), Some(3));
+    let log = daemon.log();
+    assert!(log.contains("is not safe: its group or others can write it (mode 0666)"), "{log}");
+    assert!(log.contains(&format!("help: chmod go-w {}", settings.display())), "{log}");
+}
+
 /// A user that nobody on this machine is.
 const STRANGER: u32 = 3_999_013;
 
@@ -129,7 +173,7 @@ fn p8_another_user_who_locks_what_he_can_read_keeps_no_daemon_from_starting() {
     }
     let folder = Folder::new();
     let zookeeper = place("locked");
-    let (runs, pid_file) = (Journal::new(&folder, "runs"), folder.join("pid"));
+    let (runs, pid_file) = (Journal::new(&folder, "runs"), folder.join("twitcher.pid"));
     let mut daemon = Daemon::builder(&folder, &zookeeper)
         .argument("--pidfile")
         .argument(&pid_file)
@@ -138,44 +182,30 @@ fn p8_another_user_who_locks_what_he_can_read_keeps_no_daemon_from_starting() {
     runs.expect(&["locked"]);
     // So that all that it leaves behind is there.
     daemon.kill();
-    let lock_of_pid = pid_file.with_extension("lock");
     let files = [
         daemon.run_dir().join("daemon.lock"),
         daemon.state_dir().join("daemon.lock"),
-        lock_of_pid,
+        folder.join("twitcher.pid.lock"),
         pid_file.clone(),
     ];
-    let mut strangers = Vec::new();
-    let mut held = Vec::new();
-    for file in &files {
+    let lock = |file: &PathBuf| {
         assert!(file.exists(), "{}", file.display());
-        let mut stranger = Command::new("setpriv")
-            .args([format!("--reuid={STRANGER}"), format!("--regid={STRANGER}"), "--clear-groups".into()])
-            .args(["flock", "--exclusive"])
-            .arg(file)
-            // Until nobody writes to it any more.
-            .args(["sh", "-c", "echo held; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("setpriv");
-        let mut line = String::new();
-        BufReader::new(stranger.stdout.as_mut().expect("its stdout")).read_line(&mut line).expect("a line");
-        held.push(line == "held\n");
-        strangers.push(stranger);
-    }
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={STRANGER}"), format!("--regid={STRANGER}"), "--clear-groups".into()]);
+        command.args(["flock", "--exclusive"]).arg(file);
+        // It ends with what follows it.
+        command.args(["sh", "-c", "echo held; exec cat"]).stdin(Stdio::piped()).stderr(Stdio::null());
+        Follower::start(&mut command)
+    };
+    let mut strangers = files.each_ref().map(lock);
     // The pid is for everybody to read.
-    assert_eq!(held, [false, false, false, true]);
+    let held = strangers.each_mut().map(Follower::line);
+    assert_eq!(held, [None, None, None, Some("held".into())]);
     daemon.start_again();
     runs.expect(&["locked", "locked"]);
     let pid = format!("{}\n", daemon.pid());
     assert_eq!(fs::read_to_string(&pid_file).expect("the pid file"), pid);
     assert_eq!(daemon.stop().code(), Some(0));
-    for mut stranger in strangers {
-        drop(stranger.stdin.take());
-        stranger.wait().expect("its end");
-    }
 }
 
 /// A daemon that is no child of this process.

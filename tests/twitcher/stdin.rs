@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, Server, WatchFile, eventually, shared_chroot,
-};
+use crate::harness::{Client, Daemon, Folder, Gate, Journal, Server, Site, WatchFile, shared_chroot};
 
 /// Bytes of every value, so that one that is lost, doubled or changed on the way shows.
 fn contents(length: usize) -> Vec<u8> {
@@ -80,30 +78,27 @@ fn p5_a_child_that_never_reads_a_mebibyte_delays_no_other_watch_and_may_end_well
 
 #[test]
 fn a_child_that_does_not_want_the_contents_has_dev_null_at_its_stdin() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("no-stdin");
-    Client::connect(&zookeeper).create("/value", "something");
-    let runs = Journal::new(&folder, "runs");
+    let site = Site::new("no-stdin");
+    site.client.create("/value", "something");
+    let runs = site.journal("runs");
     // `readlink` has the stdin of the shell.
     let watch =
         WatchFile::watch("/value", &runs.append("$(readlink /proc/self/fd/0)")).key("pipe_stdin", false);
-    let _daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let _daemon = site.builder().watch("value.toml", watch).start();
     runs.expect(&["/dev/null"]);
 }
 
 #[test]
 fn a_child_that_reads_nothing_and_ends_is_no_failure_of_the_daemon() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("ends");
-    let client = Client::connect(&zookeeper);
-    client.create("/value", contents(500_000));
-    let runs = Journal::new(&folder, "runs");
+    let site = Site::new("ends");
+    site.client.create("/value", contents(500_000));
+    let runs = site.journal("runs");
     let watch = WatchFile::watch("/value", &runs.append("$TWITCHER_VERSION"));
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
+    let mut daemon = site.builder().watch("value.toml", watch).start();
     for version in 1..=20 {
         runs.wait_for(version);
-        client.set("/value", contents(500_000));
+        site.client.set("/value", contents(500_000));
     }
     runs.wait_for(21);
-    eventually(DEADLINE, "the daemon to be well", || daemon.is_running());
+    assert!(daemon.is_running());
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::process::Process;
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Gate, Journal, Server, WatchFile, eventually, shared_chroot, twitcher,
+    Client, DEADLINE, Daemon, Folder, Journal, Server, Site, WatchFile, eventually, shared_chroot, twitcher,
 };
 
 fn running(zookeeper: &str, folder: &Folder) -> (Client, Journal, Daemon) {
@@ -43,16 +43,14 @@ fn a_daemon_ends_at_once_whatever_waits_for_its_time() {
         ("splay", "\"1000h\"", "splay"),
         ("min_interval", "\"1h\"", "min_interval"),
     ] {
-        let folder = Folder::new();
-        let zookeeper = shared_chroot("waits");
-        let client = Client::connect(&zookeeper);
-        client.create("/value", "0");
+        let site = Site::new("waits");
+        site.client.create("/value", "0");
         let watch = WatchFile::watch("/value", "false").key(key, value);
-        let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-        eventually(DEADLINE, "a watch that was looked at", || daemon.log().contains("ready: watching"));
+        let mut daemon = site.builder().watch("value.toml", watch).start();
+        daemon.wait_until_ready();
         if key == "min_interval" {
             daemon.wait_for_log("run failed");
-            client.set("/value", "1");
+            site.client.set("/value", "1");
         }
         eventually(DEADLINE, format!("an update that waits: {waits}"), || {
             let status = twitcher().args(["status", "--json", "--run-dir"]).arg(daemon.run_dir()).output();
@@ -82,7 +80,7 @@ fn a_daemon_that_never_reached_its_ensemble_ends_well() {
     let runs = Journal::new(&folder, "runs");
     let watch = WatchFile::watch("/value", &runs.append("$(cat)"));
     let mut daemon = Daemon::builder(&folder, &address).watch("value.toml", watch).start();
-    eventually(DEADLINE, "the daemon to be up", || !daemon.log().is_empty());
+    daemon.wait_for_log("cannot reach ZooKeeper");
     assert_eq!(daemon.stop().code(), Some(0));
     assert!(runs.lines().is_empty());
 }
@@ -104,45 +102,6 @@ fn a_daemon_that_waits_for_a_minder_before_it_has_started_ends_well() {
 }
 
 #[test]
-fn a_run_goes_on_when_its_daemon_ends_and_its_output_is_in_the_log_of_the_next() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("left");
-    Client::connect(&zookeeper).create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
-    let commands = [runs.append("start"), gate.pass(), "echo said afterwards".into(), runs.append("end")];
-    let watch = WatchFile::watch("/value", &commands.join("\n"));
-    let mut daemon = Daemon::builder(&folder, &zookeeper).watch("value.toml", watch).start();
-    runs.expect(&["start"]);
-    assert_eq!(daemon.stop().code(), Some(0));
-    let minder = daemon.minder();
-    assert_eq!(minder.children().len(), 1);
-    gate.open();
-    runs.expect(&["start", "end"]);
-    daemon.start_again();
-    daemon.wait_for_log("said afterwards");
-}
-
-#[test]
-fn a_second_daemon_with_the_same_run_folder_refuses_to_start_and_the_first_goes_on() {
-    let folder = Folder::new();
-    let (client, runs, mut daemon) = running(&shared_chroot("second"), &folder);
-    let other = Folder::new();
-    let output = twitcher()
-        .args(["run", "--log-to-stderr", "--zkservers", "127.0.0.1:1"])
-        .args(["--run-dir".as_ref(), daemon.run_dir().as_os_str()])
-        .args(["--state-dir".as_ref(), other.as_os_str()])
-        .args(["--config-path".as_ref(), other.as_os_str()])
-        .output()
-        .expect("a second daemon");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code().is_some_and(|code| code != 0), "{error}");
-    assert!(error.contains(&*daemon.run_dir().to_string_lossy()), "{error}");
-    client.set("/value", "1");
-    runs.expect(&["0", "1"]);
-    assert!(daemon.is_running());
-}
-
-#[test]
 fn a_daemon_with_a_broken_settings_file_does_not_start() {
     let folder = Folder::new();
     let settings = folder.join("settings.toml");
@@ -161,38 +120,45 @@ fn a_daemon_with_a_broken_settings_file_does_not_start() {
 }
 
 #[test]
-fn a_daemon_that_is_stopped_keeps_what_it_ran_from_being_lost() {
-    let folder = Folder::new();
-    let (client, runs, mut daemon) = running(&shared_chroot("again"), &folder);
-    client.set("/value", "1");
-    runs.expect(&["0", "1"]);
-    assert_eq!(daemon.stop().code(), Some(0));
-    client.set("/value", "2");
-    daemon.start_again();
-    runs.expect(&["0", "1", "2"]);
-    client.set("/value", "3");
-    runs.expect(&["0", "1", "2", "3"]);
-}
-
-#[test]
 fn p6_a_daemon_that_is_to_end_its_children_when_it_stops_does_and_asks_them_first() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("stop-children");
-    Client::connect(&zookeeper).create("/value", "0");
-    let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
+    let site = Site::new("stop-children");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
     let commands = [
         format!("trap '{}' TERM", runs.append("asked")),
         runs.append("$$"),
         format!("while :; do {}; done", gate.pass()),
     ];
     let watch = WatchFile::watch("/value", &commands.join("\n")).key("kill_after", "\"1s\"");
-    let mut daemon = Daemon::builder(&folder, &zookeeper)
-        .settings("[daemon]\nstop_children = true\n")
-        .watch("value.toml", watch)
-        .start();
+    let mut daemon =
+        site.builder().settings("[daemon]\nstop_children = true\n").watch("value.toml", watch).start();
     let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
     let child = Process::find(pid).expect("a child");
     assert_eq!(daemon.stop().code(), Some(0));
     assert!(!child.is_alive());
     assert_eq!(runs.lines()[1..], ["asked"]);
+}
+
+#[test]
+fn a_daemon_that_waits_for_its_children_when_it_stops_waits_no_longer_when_it_is_asked_again() {
+    let site = Site::new("stop-twice");
+    site.client.create("/value", "0");
+    let (runs, gate) = (site.journal("runs"), site.gate("gate"));
+    let command = [
+        format!("trap '{}' TERM", runs.append("asked")),
+        runs.append("$$"),
+        format!("until {}; do :; done", gate.pass()),
+    ];
+    let watch = WatchFile::watch("/value", &command.join("\n")).key("kill_after", "\"1h\"");
+    let mut daemon =
+        site.builder().settings("[daemon]\nstop_children = true\n").watch("value.toml", watch).start();
+    let pid = runs.wait_for(1).remove(0).parse().expect("a pid");
+    let child = Process::find(pid).expect("a child");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(runs.wait_for(2)[1], "asked");
+    assert!(daemon.is_running());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(daemon.log().contains("stopping at once: SIGTERM again"), "{}", daemon.log());
+    assert!(child.is_alive());
 }

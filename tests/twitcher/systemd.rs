@@ -222,18 +222,15 @@ fn p8_a_manager_that_reads_nothing_holds_nothing_up_and_learns_all_the_same_that
         .environment("WATCHDOG_USEC", &WATCHDOG.as_micros().to_string())
         .start();
     runs.expect(&["0"]);
-    daemon.wait_for_log("ready: ");
+    daemon.wait_until_ready();
     // Its end is told to nobody either.
     assert_eq!(daemon.stop().code(), Some(0));
     daemon.start_again();
     runs.expect(&["0", "0"]);
-    let times = |text: &str, times: usize| {
-        eventually(DEADLINE, format!("{text:?}"), || daemon.log().matches(text).count() == times);
-    };
-    times("ready: ", 2);
+    daemon.wait_until_ready();
     for reload in 1..4 {
         daemon.signal(Signal::SIGHUP);
-        times("reloaded", reload);
+        daemon.wait_for_log_times("reloaded", reload);
     }
     client.set("/value", "1");
     runs.expect(&["0", "0", "1"]);

@@ -11,8 +11,13 @@ use super::*;
 /// Long enough for a slow machine; a test that passes doesn't take it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What is said when a file is no longer waited for that somebody writes.
+const AS_IT_STANDS: &str = ": was written to 10 s ago and not closed since; it is read as it stands";
+
 /// A loader on a temporary folder.
 struct Bench {
+    log: PathBuf,
+    _logs: tracing::subscriber::DefaultGuard,
     _dir: tempfile::TempDir,
     root: PathBuf,
     requests: mpsc::Sender<ReloadRequest>,
@@ -27,6 +32,13 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap().join("twitcher.d");
         prepare(&root);
+        let log = dir.path().join("log");
+        // All of the loader that logs runs on this thread.
+        let logs = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(std::sync::Arc::new(fs::File::create(&log).unwrap()))
+            .finish();
+        let logs = tracing::subscriber::set_default(logs);
         let options = Options {
             config_dir: root.clone(),
             defaults: Defaults::default(),
@@ -37,7 +49,7 @@ impl Bench {
         let (reload_sender, reloads) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(options, request_receiver, reload_sender, stop.clone()));
-        Self { _dir: dir, root, requests, reloads, stop, task }
+        Self { log, _logs: logs, _dir: dir, root, requests, reloads, stop, task }
     }
 
     /// One that sees changes by inotify alone.
@@ -63,6 +75,10 @@ impl Bench {
         let (reply, summary) = oneshot::channel();
         self.requests.send(ReloadRequest { reply }).await.unwrap();
         tokio::time::timeout(PATIENCE, summary).await.unwrap().unwrap()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     async fn end(self) {
@@ -158,7 +174,7 @@ async fn a_burst_of_writes_is_one_change() {
 }
 
 #[tokio::test]
-async fn a_change_is_taken_in_within_a_second_while_writes_go_on() {
+async fn a_change_is_taken_in_while_writes_go_on() {
     let mut bench = Bench::seeing(mkdir);
     bench.next().await;
     put(&bench.root.join("a.toml"), "");
@@ -221,24 +237,6 @@ async fn what_a_link_points_to_is_watched_too() {
     assert_eq!(bench.changes().await, ["+a"]);
     put(&bench.root.with_file_name("outside").join("real"), "timeout = 1");
     assert_eq!(bench.changes().await, ["~a timeout none → 1s"]);
-    bench.end().await;
-}
-
-#[tokio::test]
-async fn a_config_map_that_is_swapped_is_one_change() {
-    let mut bench = Bench::seeing(|root| {
-        for (version, keys) in [("..1", ""), ("..2", "timeout = 2")] {
-            mkdir(&root.join(version));
-            put(&root.join(version).join("a.toml"), keys);
-        }
-        mkdir(root);
-        symlink("..1", root.join("..data")).unwrap();
-        symlink("..data/a.toml", root.join("a.toml")).unwrap();
-    });
-    assert_eq!(bench.changes().await, ["+a"]);
-    symlink("..2", bench.root.join("..tmp")).unwrap();
-    fs::rename(bench.root.join("..tmp"), bench.root.join("..data")).unwrap();
-    assert_eq!(bench.changes().await, ["~a timeout none → 2s"]);
     bench.end().await;
 }
 
@@ -361,11 +359,10 @@ async fn a_file_that_is_being_written_and_replaced_or_removed_is_no_longer_waite
     assert_eq!(bench.changes().await, ["+a", "+b"]);
     let _files = [begin(&bench.root.join("a.toml")), begin(&bench.root.join("b.toml"))];
     bench.reload().await;
-    let begun = std::time::Instant::now();
     put(&bench.root.join("a.toml"), "timeout = 2");
     fs::remove_file(bench.root.join("b.toml")).unwrap();
     bench.until("-b").await;
-    assert!(begun.elapsed() < unfinished::LONGEST);
+    assert!(!bench.log().contains(AS_IT_STANDS), "{}", bench.log());
     assert!(bench.reload().await.removed.is_empty());
     bench.end().await;
 }
@@ -378,6 +375,7 @@ async fn a_file_that_somebody_keeps_open_is_read_as_it_stands_in_the_end() {
     let begun = std::time::Instant::now();
     assert_eq!(bench.changes().await, ["+a"]);
     assert!(begun.elapsed() > unfinished::LONGEST / 2);
+    assert_eq!(bench.log().matches(AS_IT_STANDS).count(), 1, "{}", bench.log());
     file.write_all(b"timeout = 2\n").unwrap();
     drop(file);
     assert_eq!(bench.changes().await, ["~a timeout none → 2s"]);
@@ -401,13 +399,12 @@ async fn folders_that_are_copied_are_taken_in_whole() {
             expected.insert(format!("+d{folder}.e.{number}"));
         }
     }
-    let begun = std::time::Instant::now();
     while !expected.is_empty() {
         for change in bench.changes().await {
             assert!(expected.remove(&change), "{change}");
         }
     }
-    assert!(begun.elapsed() < unfinished::LONGEST);
+    assert!(!bench.log().contains(AS_IT_STANDS), "{}", bench.log());
     bench.end().await;
 }
 

@@ -7,8 +7,10 @@ use std::process::Command;
 
 use nix::unistd::{Uid, gethostname};
 
-use super::{SOURCE, blocks, read, readme, taken, write, write_with};
-use crate::harness::{Client, DEADLINE, Daemon, Folder, Gate, Journal, eventually, shared_chroot, twitcher};
+use super::{SOURCE, blocks, read, readme, taken};
+use crate::harness::{
+    Client, DEADLINE, Daemon, Folder, Gate, Journal, Site, eventually, files, shared_chroot, twitcher,
+};
 
 /// Those that a test below runs.
 const RUN: &[&str] = &[
@@ -34,7 +36,7 @@ fn every_watch_file_under_examples_is_checked_and_run() {
         if path.extension().is_some_and(|extension| extension == "toml") {
             let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
             // A checkout may be writable by a group, which the daemon refuses.
-            write(&copies.join(&name), &read(&path));
+            files::write(&copies.join(&name), read(&path));
             names.push(name);
         }
     }
@@ -116,7 +118,7 @@ fn the_example_that_pulls_does() {
     git(&folder, &["clone", "--quiet", "origin.git", "work"]);
     let work = folder.join("work");
     let push = |text: &str| {
-        write(&work.join("greeting"), text);
+        files::write(&work.join("greeting"), text);
         git(&work, &["add", "greeting"]);
         git(&work, &["commit", "--quiet", "--message", text]);
         git(&work, &["push", "--quiet", "origin", "HEAD:main"]);
@@ -131,7 +133,7 @@ fn the_example_that_pulls_does() {
         .variable("GIT_CONFIG_GLOBAL", "/dev/null");
     let daemon =
         Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("git-pull.toml", watch.0).start();
-    daemon.wait_for_log("ready");
+    daemon.wait_until_ready();
     push("second");
     client.create_all("/git/head", "");
     wait_for(&folder.join("app/greeting"), "second");
@@ -165,19 +167,14 @@ fn the_example_for_nginx_keeps_only_what_nginx_takes() {
         "#!/bin/sh\ncase \"$*\" in\n'-t -q') ! grep -qs broken *.conf ;;\n'-s reload') cat *.conf >>{} ;;\n*) exit 2 ;;\nesac\n",
         reloads.path().display()
     );
-    write_with(&bin.join("nginx"), 0o755, &nginx);
+    files::executable(&bin.join("nginx"), &nginx);
     let zookeeper = shared_chroot("example-nginx");
     let client = Client::connect(&zookeeper);
     client.create_all("/web/upstreams", "broken\n");
     let watch = Example::of("nginx.toml").at("/etc/nginx/conf.d", &conf).finding(&bin);
     let daemon =
         Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("nginx.toml", watch.0).start();
-    let refused = |times| {
-        eventually(DEADLINE, "a refusal", || {
-            let log = daemon.log();
-            if log.matches("outcome=exited(1)").count() == times { Ok(()) } else { Err(log) }
-        });
-    };
+    let refused = |times| daemon.wait_for_log_times("outcome=exited(1)", times);
     let file = conf.join("upstreams.conf");
     refused(1);
     assert!(!file.exists(), "what nginx refuses has no place where nothing was before");
@@ -220,8 +217,8 @@ fn the_example_for_haproxy_has_a_server_for_each_child() {
     // As haproxy -c: it says by its status whether the files are right.
     let haproxy =
         "#!/bin/sh\n[ \"$*\" = '-c -q -f haproxy.cfg -f backends.cfg.new' ] && ! grep -q broken \"$6\"\n";
-    write_with(&bin.join("haproxy"), 0o755, haproxy);
-    write_with(&bin.join("systemctl"), 0o755, &format!("#!/bin/sh\n{}\n", reloads.append("$*")));
+    files::executable(&bin.join("haproxy"), haproxy);
+    files::executable(&bin.join("systemctl"), format!("#!/bin/sh\n{}\n", reloads.append("$*")));
     let zookeeper = shared_chroot("example-haproxy");
     let client = Client::connect(&zookeeper);
     client.create_all("/web/servers/10.0.0.2:80", "");
@@ -244,10 +241,7 @@ fn the_example_for_haproxy_has_a_server_for_each_child() {
     for name in ["10.0.0.2:80", "no server", "broken"] {
         client.delete(&format!("/web/servers/{name}"));
     }
-    eventually(DEADLINE, "a second refusal", || {
-        let log = daemon.log();
-        if log.matches("outcome=exited(1)").count() > 1 { Ok(()) } else { Err(log) }
-    });
+    daemon.wait_for_log_times("outcome=exited(1)", 2);
     wait_for(&file, &format!("backend web\n{second}"));
     client.create("/web/servers/10.0.0.1:80", "");
     wait_for(&file, &format!("backend web\n{first}"));
@@ -265,7 +259,7 @@ fn the_example_that_downloads_tries_again_and_does_not_after_a_restart() {
         downloads.append("$8"),
         downloads.path().display()
     );
-    write_with(&bin.join("curl"), 0o755, &curl);
+    files::executable(&bin.join("curl"), &curl);
     let zookeeper = shared_chroot("example-release");
     let client = Client::connect(&zookeeper);
     // Of the text "release".
@@ -283,10 +277,7 @@ fn the_example_that_downloads_tries_again_and_does_not_after_a_restart() {
     daemon.wait_for_log("run ended outcome=exited(0)");
     daemon.stop();
     daemon.start_again();
-    eventually(DEADLINE, "the second start to be ready", || {
-        let log = daemon.log();
-        if log.matches("ready: watching 1 znode").count() == 2 { Ok(()) } else { Err(log) }
-    });
+    daemon.wait_until_ready();
     client.set("/app/release", format!("{sum} https://dist.example/2\n"));
     let all = downloads.wait_for(4);
     assert_eq!(all[3..], ["https://dist.example/2"]);
@@ -297,7 +288,7 @@ fn the_example_that_restarts_a_unit_does_when_it_is_asked_to() {
     let folder = Folder::new();
     let bin = folder_in(&folder, "bin");
     let calls = Journal::new(&folder, "calls");
-    write_with(&bin.join("systemctl"), 0o755, &format!("#!/bin/sh\n{}\n", calls.append("$*")));
+    files::executable(&bin.join("systemctl"), format!("#!/bin/sh\n{}\n", calls.append("$*")));
     let zookeeper = shared_chroot("example-restart");
     let client = Client::connect(&zookeeper);
     client.create_all("/web/restart", "before");
@@ -305,7 +296,7 @@ fn the_example_that_restarts_a_unit_does_when_it_is_asked_to() {
     let daemon =
         Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("restart.toml", watch.0).start();
     // What was there before is looked at first, and restarts nothing.
-    daemon.wait_for_log("ready");
+    daemon.wait_until_ready();
     client.set("/web/restart", "");
     let call = "--no-ask-password try-restart app.service";
     calls.expect(&[call]);
@@ -320,15 +311,15 @@ fn the_example_that_does_a_job_when_a_clock_elsewhere_says_so_drops_what_comes_m
     let (bin, jobs) = (folder_in(&folder, "bin"), folder_in(&folder, "nightly"));
     let (runs, gate) = (Journal::new(&folder, "runs"), Gate::new(&folder, "gate"));
     // As run-parts: executes what is in the folder.
-    write_with(&bin.join("run-parts"), 0o755, "#!/bin/sh\n[ \"$1\" = --report ] && exec \"$2/job\"\n");
+    files::executable(&bin.join("run-parts"), "#!/bin/sh\n[ \"$1\" = --report ] && exec \"$2/job\"\n");
     let job = [runs.append("start"), gate.pass(), runs.append("end")].join("\n");
-    write_with(&jobs.join("job"), 0o755, &format!("#!/bin/sh\n{job}\n"));
+    files::executable(&jobs.join("job"), format!("#!/bin/sh\n{job}\n"));
     let zookeeper = shared_chroot("example-cron");
     let client = Client::connect(&zookeeper);
     client.create_all("/cron/nightly", "yesterday");
     let watch = Example::of("cron.toml").at("/etc/twitcher/nightly", &jobs).finding(&bin);
     let daemon = Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("cron.toml", watch.0).start();
-    daemon.wait_for_log("ready");
+    daemon.wait_until_ready();
     client.set("/cron/nightly", "today");
     runs.expect(&["start"]);
     client.set("/cron/nightly", "today, by another clock");
@@ -343,43 +334,42 @@ fn the_example_that_does_a_job_when_a_clock_elsewhere_says_so_drops_what_comes_m
 
 #[test]
 fn the_example_of_a_canary_stops_at_the_first_host_that_fails() {
-    let folder = Folder::new();
-    let zookeeper = shared_chroot("example-canary");
-    let client = Client::connect(&zookeeper);
-    client.create_all("/app/version", "1.0\n");
-    let deployed = Journal::new(&folder, "deployed");
+    let site = Site::new("example-canary");
+    site.client.create_all("/app/version", "1.0\n");
+    let deployed = site.journal("deployed");
     let mut daemons = Vec::new();
     // The first host's own part is made short, the second's is made to wait for what becomes of the first.
-    let gate = Gate::new(&folder, "gate");
+    let gate = site.gate("gate");
     for (host, before) in [("first", String::new()), ("second", gate.pass())] {
-        let home = folder_in(&folder, host);
+        let home = folder_in(&site.folder, host);
         let bin = folder_in(&home, "bin");
         let deploy = format!("#!/bin/sh\n{}\n", deployed.append(&format!("{host} $1")));
-        write_with(&bin.join("deploy"), 0o755, &deploy);
+        files::executable(&bin.join("deploy"), &deploy);
         // As an application that is well unless its version ends in -bad.
         let curl = format!("#!/bin/sh\n! tail -n 1 {} | grep -q -- -bad\n", deployed.path().display());
-        write_with(&bin.join("curl"), 0o755, &curl);
+        files::executable(&bin.join("curl"), &curl);
         // The real one, told where the servers of this test are.
         let twitcher = format!(
-            "#!/bin/sh\n{before}\nexec env TWITCHER_ZKSERVERS={zookeeper} {} \"$@\"\n",
+            "#!/bin/sh\n{before}\nexec env TWITCHER_ZKSERVERS={} {} \"$@\"\n",
+            site.zookeeper,
             env!("CARGO_BIN_EXE_twitcher")
         );
-        write_with(&bin.join("twitcher"), 0o755, &twitcher);
+        files::executable(&bin.join("twitcher"), &twitcher);
         let watch = Example::of("canary.toml").sooner("splay", "10ms").finding(&bin);
         daemons.push(
-            Daemon::builder(&folder_in(&home, "host"), &zookeeper).watch("canary.toml", watch.0).start(),
+            Daemon::builder(&folder_in(&home, "host"), &site.zookeeper).watch("canary.toml", watch.0).start(),
         );
     }
     deployed.expect(&["first 1.0"]);
     gate.let_through(1);
     deployed.expect(&["first 1.0", "second 1.0"]);
-    client.set("/app/version", "2.0-bad");
-    let stopped = || client.exists("/app/stopped").then(|| client.get("/app/stopped"));
+    site.client.set("/app/version", "2.0-bad");
+    let stopped = || site.client.exists("/app/stopped").then(|| site.client.get("/app/stopped"));
     eventually(DEADLINE, "the first host to stop the release", || stopped().flatten().ok_or("nothing"));
     gate.let_through(1);
     daemons[1].wait_for_log("2.0-bad is stopped");
     // What is stopped is that release, and no later one.
-    client.set("/app/version", "2.1");
+    site.client.set("/app/version", "2.1");
     eventually(DEADLINE, "the first host", || deployed.lines().contains(&"first 2.1".to_owned()));
     gate.open();
     deployed.expect(&["first 1.0", "second 1.0", "first 2.0-bad", "first 2.1", "second 2.1"]);
@@ -397,14 +387,14 @@ fn the_example_that_fans_out_has_no_message_wait_for_another() {
         gate.pass(),
         said.append("done")
     );
-    write_with(&bin.join("curl"), 0o755, &curl);
+    files::executable(&bin.join("curl"), &curl);
     let zookeeper = shared_chroot("example-fan-out");
     let client = Client::connect(&zookeeper);
     client.create_all("/chat/announce", "old news");
     let watch = Example::of("fan-out.toml").finding(&bin);
     let daemon =
         Daemon::builder(&folder_in(&folder, "host"), &zookeeper).watch("fan-out.toml", watch.0).start();
-    daemon.wait_for_log("ready");
+    daemon.wait_until_ready();
     for (number, text) in ["one", "two", "three"].iter().enumerate() {
         client.set("/chat/announce", text);
         said.wait_for(number + 1);

@@ -8,10 +8,10 @@ use twitcher::watch::client::Client;
 use twitcher::watch::ensemble::Ensemble;
 use zookeeper_client::{Acls, CreateMode};
 
-use super::rig::{LOOK_AGAIN, Rig, SESSION_TIMEOUT, added, outlast, path, poke, runtime};
-use super::wire::Wire;
+use super::rig::{Rig, SESSION_TIMEOUT, added, path, poke, runtime};
+use super::wire::{Wire, Wired};
 use crate::harness::zookeeper::{Server, shared_chroot};
-use crate::harness::{DEADLINE, Daemon, Folder, Journal, WatchFile, twitcher};
+use crate::harness::{DEADLINE, Daemon, Folder, Journal, WatchFile, eventually, twitcher};
 
 /// Longer than a busy machine is silent.
 const PATIENT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -50,11 +50,12 @@ fn poke_as(ensemble: &Ensemble, znode: &str, contents: &str) {
 
 #[test]
 fn a_protected_znode_is_read_with_credentials_only() {
-    let servers = shared_chroot("digest");
+    let wired = Wired::new("digest");
+    let servers = wired.direct.clone();
     create_protected(&servers, "/a", "1");
     let folder = Folder::new();
     let ensemble = with_credentials(&servers, &write_credentials(&folder, "digest user:secret\n"));
-    let stranger = Rig::start(&servers);
+    let stranger = Rig::start(&wired.servers);
     let rig = Rig::with(ensemble.clone(), SESSION_TIMEOUT);
     for rig in [&stranger, &rig] {
         rig.define(vec![added("a", "/a")]);
@@ -64,7 +65,11 @@ fn a_protected_znode_is_read_with_credentials_only() {
     poke_as(&ensemble, "/a", "2");
     assert_eq!(rig.next(), r#"a changed "2""#);
     stranger.wait_for_log("ZooKeeper does not allow /a to be read; looking again every 0.5 s");
-    outlast(3 * LOOK_AGAIN);
+    let mut looks = 0;
+    eventually(DEADLINE, "more looks", || {
+        looks += wired.requests().iter().filter(|request| *request == "getData+watch /a").count();
+        if looks < 4 { Err(looks) } else { Ok(()) }
+    });
     assert_eq!(stranger.log().len(), 2, "{:?}", stranger.log());
 }
 
@@ -95,7 +100,7 @@ fn p8_credentials_that_cannot_be_used_are_one_line_and_are_read_again() {
     rig.define(vec![added("a", "/a")]);
     assert_eq!(rig.next(), "a watched");
     rig.wait_for_log("credentials: cannot be read: No such file or directory");
-    outlast(2 * SESSION_TIMEOUT);
+    rig.wait_for_tries();
     assert_eq!(rig.log().len(), 1, "{:?}", rig.log());
     write_credentials(&folder, "digest user:secret\n");
     assert_eq!(rig.next(), r#"a loaded "1""#);
@@ -112,7 +117,7 @@ fn p8_refused_credentials_are_one_line_and_others_are_taken() {
     rig.define(vec![added("a", "/a")]);
     assert_eq!(rig.next(), "a watched");
     rig.wait_for_log("refuses the credentials in");
-    outlast(2 * SESSION_TIMEOUT);
+    rig.wait_for_tries();
     assert_eq!(rig.log().len(), 1, "{:?}", rig.log());
     write_credentials(&folder, "digest user:secret\n");
     assert_eq!(rig.next(), r#"a loaded "1""#);

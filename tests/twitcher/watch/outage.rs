@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Rig, SESSION_TIMEOUT, added, delete, outlast, poke};
+use super::rig::{Rig, SESSION_TIMEOUT, added, delete, poke};
 use crate::harness::zookeeper::Server;
 
 /// A watch `a` on a znode of that contents, loaded.
@@ -26,7 +26,7 @@ fn outlast_the_session(server: &Server, rig: &Rig, meanwhile: impl FnOnce(&str))
     rig.disconnected();
     server.elsewhere(meanwhile);
     // The client gives a session up after seven fifths of its timeout.
-    outlast(2 * rig.session_timeout);
+    rig.wait_until_over(before);
     server.start_again();
     assert_ne!(rig.connected(), before);
 }
@@ -93,8 +93,9 @@ fn p3_a_frozen_server_loses_nothing_and_repeats_nothing() {
     rig.connected();
     poke(&server.address(), "/a", "2");
     assert_eq!(rig.next(), r#"a changed "2""#);
+    let before = rig.connected();
     server.freeze();
-    outlast(2 * SESSION_TIMEOUT);
+    rig.wait_until_over(before);
     server.thaw();
     poke(&server.address(), "/a", "3");
     assert_eq!(rig.next(), r#"a changed "3""#);
@@ -155,7 +156,7 @@ fn a_server_that_is_not_there_at_the_start_is_one_line() {
     let address = server.address();
     server.stop();
     let rig = Rig::start(&address);
-    outlast(2 * SESSION_TIMEOUT);
+    rig.wait_for_tries();
     assert_eq!(
         rig.log(),
         [format!(
@@ -163,7 +164,7 @@ fn a_server_that_is_not_there_at_the_start_is_one_line() {
         )]
     );
     let rig = Rig::start("not:a:server");
-    outlast(SESSION_TIMEOUT);
+    rig.wait_for_tries();
     assert_eq!(rig.log().len(), 1, "{:?}", rig.log());
     assert!(rig.log()[0].contains("'not:a:server' is not a list of ZooKeeper servers"), "{:?}", rig.log());
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
@@ -40,7 +40,6 @@ pub struct Rig {
     asks: mpsc::Sender<hub::Ask>,
     notices: std_mpsc::Receiver<Notice>,
     pub readings: Readings,
-    pub session_timeout: Duration,
     log: Log,
     shutdown: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -72,7 +71,7 @@ impl Rig {
                 .with_ansi(false)
                 .with_writer(move || writer.clone())
                 .finish()
-                .with(Targets::new().with_target("twitcher", LevelFilter::INFO));
+                .with(Targets::new().with_target("twitcher", LevelFilter::DEBUG));
             let _guard = tracing::subscriber::set_default(subscriber);
             runtime().block_on(async {
                 let forward = async move {
@@ -83,16 +82,7 @@ impl Rig {
                 tokio::join!(hub::run(options, changes_out, asks_out, notices_in, reports, token), forward);
             });
         });
-        Self {
-            changes: Some(changes),
-            asks,
-            notices,
-            readings,
-            session_timeout,
-            log,
-            shutdown,
-            thread: Some(thread),
-        }
+        Self { changes: Some(changes), asks, notices, readings, log, shutdown, thread: Some(thread) }
     }
 
     pub fn define(&self, changes: Vec<Change>) {
@@ -165,9 +155,35 @@ impl Rig {
         });
     }
 
-    /// What was logged so far, a line each.
+    /// What was logged so far, a line each, but for those who look closely.
     pub fn log(&self) -> Vec<String> {
+        self.lines().into_iter().filter(|line| !line.starts_with("DEBUG ")).collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
         String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap().lines().map(String::from).collect()
+    }
+
+    /// Waits until those who look closely have been told this so often.
+    #[track_caller]
+    fn wait_for_debug(&self, text: &str, times: usize) {
+        eventually(DEADLINE, text, || {
+            let lines = self.lines();
+            let told = lines.iter().filter(|line| line.starts_with("DEBUG ") && line.contains(text)).count();
+            if told < times { Err(lines) } else { Ok(()) }
+        });
+    }
+
+    /// Waits until it was tried in vain to make a session again, of which nothing more is said.
+    #[track_caller]
+    pub fn wait_for_tries(&self) {
+        self.wait_for_debug("no session with ZooKeeper at '", 2);
+    }
+
+    /// Waits until this session is given up.
+    #[track_caller]
+    pub fn wait_until_over(&self, session: i64) {
+        self.wait_for_debug(&format!("session {session:#x} is over"), 1);
     }
 
     pub fn looked(&self) -> Looked {
@@ -213,15 +229,6 @@ impl io::Write for Log {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Lets so much time go by.
-pub fn outlast(duration: Duration) {
-    let since = Instant::now();
-    eventually(DEADLINE, "time to go by", || match since.elapsed() {
-        enough if enough >= duration => Ok(()),
-        elapsed => Err(elapsed),
-    });
 }
 
 fn brief(notice: &Notice) -> String {

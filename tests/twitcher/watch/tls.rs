@@ -6,7 +6,7 @@ use std::time::Duration;
 use twitcher::config::settings::Tls;
 use twitcher::watch::ensemble::Ensemble;
 
-use super::rig::{Rig, SESSION_TIMEOUT, added, outlast, poke};
+use super::rig::{Rig, SESSION_TIMEOUT, added, poke};
 use crate::harness::zookeeper::Server;
 use crate::harness::{Authority, Folder, twitcher};
 
@@ -65,7 +65,7 @@ fn p8_a_server_that_the_authority_does_not_vouch_for_is_one_line_and_is_tried_wi
         ca.display()
     );
     rig.wait_for_log(&line);
-    outlast(2 * SESSION_TIMEOUT);
+    rig.wait_for_tries();
     assert_eq!(rig.log(), [line]);
     std::fs::rename(right.certificate(), &ca).unwrap();
     assert_eq!(rig.next(), r#"a loaded "1""#);
@@ -106,7 +106,7 @@ fn p8_certificates_that_cannot_be_used_are_one_line_and_are_read_again() {
     std::fs::write(&ca, "no certificate").unwrap();
     let rig = follow(over_tls(&server.secure_address(), &ca, None), SESSION_TIMEOUT);
     rig.wait_for_log("ca.pem: ");
-    outlast(2 * SESSION_TIMEOUT);
+    rig.wait_for_tries();
     assert_eq!(rig.log().len(), 1, "{:?}", rig.log());
     std::fs::rename(authority.certificate(), &ca).unwrap();
     assert_eq!(rig.next(), r#"a loaded "1""#);
