@@ -335,11 +335,8 @@ fn events_of_some_watches_are_told_without_those_of_others() {
 
     let mut command = twitcher();
     command.args(["events", "-f", "-n", "1", "--json", "b", "--run-dir"]).arg(daemon.run_dir());
-    let mut follower = command.stdout(Stdio::piped()).spawn().expect("twitcher");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("a pipe")));
-    let mut next = || -> Value {
-        serde_json::from_str(&lines.next().expect("an event").expect("a line")).expect("JSON")
-    };
+    let mut follower = Follower::start(&mut command);
+    let mut next = || -> Value { serde_json::from_str(&follower.line().expect("an event")).expect("JSON") };
     // The last that there was shows that it follows.
     assert_eq!(next()["event"], "run-ended");
     assert!(told(&daemon, &["fire", "--wait", "a"]).ends_with(" exited(0)\n"));
@@ -352,8 +349,6 @@ fn events_of_some_watches_are_told_without_those_of_others() {
         seen.push(event["event"].as_str().unwrap_or_default().to_owned());
     }
     assert!(seen.contains(&"output".into()), "{seen:?}");
-    follower.kill().expect("the end of the follower");
-    follower.wait().expect("the end of the follower");
 
     // One that is gone is known as long as something is that happened to it.
     daemon.write_watch("all.toml", WatchFile::watch("/a", "true").key("name", "\"a\""));
