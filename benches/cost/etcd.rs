@@ -39,7 +39,7 @@ impl Etcd {
             let serves = std::net::TcpStream::connect(etcd.address()).is_ok();
             (ended || serves).then_some(ended)
         });
-        if ended { Err("etcd is not installed".to_owned()) } else { Ok(etcd) }
+        if ended { Err("etcd ends at once: is it installed?".to_owned()) } else { Ok(etcd) }
     }
 
     /// Where clients find it.

@@ -63,32 +63,46 @@ pub fn measure(program: &Program, table: &mut Table) {
         .collect();
     clients.iter_mut().for_each(BareClient::wait_until_armed);
 
+    let mut alone = None;
     for (index, size) in SIZES.into_iter().enumerate() {
         let [mut our_times, mut their_times] = [Vec::new(), Vec::new()];
-        let mut packets = [0, 0];
+        let [mut our_packets, mut their_packets] = [[0, 0], [0, 0]];
         for turn in 0..WARM_UP + TURNS {
-            let before = packets_of(&server);
-            let took = ours.all_run(&writer, index);
-            let after = packets_of(&server);
-            let took_theirs = theirs.all_run(&writer, index);
-            if turn >= WARM_UP {
-                our_times.push(took);
-                their_times.push(took_theirs);
-                // The write and its answer, and the question for the counters, are none of the daemons'.
-                packets[0] += after[0] - before[0] - 2;
-                packets[1] += after[1] - before[1] - 1;
+            for (fleet, times, packets) in
+                [(&ours, &mut our_times, &mut our_packets), (&theirs, &mut their_times, &mut their_packets)]
+            {
+                thread::sleep(BETWEEN);
+                let before = packets_of(&server);
+                let took = fleet.all_run(&writer, index);
+                let after = packets_of(&server);
+                if turn >= WARM_UP {
+                    times.push(took);
+                    // The write and its answer, and the question for the counters, are none of the fleet's.
+                    packets[0] += after[0] - before[0] - 2;
+                    packets[1] += after[1] - before[1] - 1;
+                }
             }
         }
         // Of fewer, the pings of all that wait are more than what is to be counted.
         if size == SIZES[2] {
             let of_each = |packets: u64| figure(packets as f64 / (TURNS * size) as f64, "");
             let what = format!("packets for each poke and daemon, of {size}");
-            table.alone(&format!("{what}: to the server"), of_each(packets[0]), "1: a read");
-            table.alone(&format!("{what}: from it"), of_each(packets[1]), "2: a notification, an answer");
+            for (index, (way, goal)) in
+                [("to the server", "1: a read"), ("from it", "2: a notification, an answer")]
+                    .into_iter()
+                    .enumerate()
+            {
+                let [ours, theirs] = [our_packets, their_packets].map(|packets| of_each(packets[index]));
+                table.row(&format!("{what}: {way}"), ours, "as many bare clients", theirs, goal);
+            }
         }
         let millis = |times: &[f64]| figure(median(times), "ms");
         let what = format!("poke until all of {size} have run");
         table.row(&what, millis(&our_times), "as many bare clients", millis(&their_times), "");
+        let first = *alone.get_or_insert(millis(&our_times));
+        if index > 0 {
+            table.row(&what, millis(&our_times), "one daemon", first, "");
+        }
     }
 }
 
@@ -108,7 +122,6 @@ fn packets_of(server: &Server) -> [u64; 2] {
 impl Fleet {
     /// Writes, and says after how many milliseconds the last command began.
     fn all_run(&self, writer: &Client, index: usize) -> f64 {
-        thread::sleep(BETWEEN);
         let (size, stamps) = (SIZES[index], &self.stamps[index]);
         let before = now();
         writer.set(&znode(self.kind, size), "x");

@@ -22,7 +22,7 @@ pub fn describe(folder: &Path) -> String {
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
     let today = Timestamp::now().to_string();
     format!(
-        "{}: {model}, {cores} cores, Linux {}, servers and daemons on one file system ({}), load average {load}.",
+        "{}: {model}, {cores} cores, Linux {}, servers and daemons on one file system ({}), run folders in memory, load average {load}.",
         today.split('T').next().unwrap_or_default(),
         kernel.trim(),
         disk.trim()

@@ -1,7 +1,5 @@
 //! How much a daemon gets through: updates of one znode, and runs.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,9 +62,11 @@ fn updates(zookeeper: &str, table: &mut Table) {
     });
     let (after, seconds) = (count(), began.elapsed().as_secs_f64());
     let a_second = |after: u64, before: u64| figure((after - before) as f64 / seconds, "/s");
-    eprintln!("  {:.0} writes a second", written as f64 / seconds);
     table.row(
-        "updates of one znode that a QUEUE watch takes in",
+        &format!(
+            "updates of one znode that a QUEUE watch takes in, of {:.0} writes a second",
+            written as f64 / seconds
+        ),
         a_second(after.0, before.0),
         "a client that only reads",
         a_second(after.1, before.1),
@@ -76,10 +76,7 @@ fn updates(zookeeper: &str, table: &mut Table) {
 
 /// The daemon's own count.
 fn updates_of(daemon: &Daemon) -> u64 {
-    let mut stream = UnixStream::connect(daemon.run_dir().join("control.sock")).expect("the control socket");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
+    let answer = daemon.ask("GET /metrics");
     let line = answer.lines().find_map(|line| line.strip_prefix("twitcher_updates_received_total "));
     line.expect("a metric").parse().expect("a number")
 }
@@ -119,27 +116,30 @@ fn runs(zookeeper: &str, program: &Program, table: &mut Table) {
     let [mut ours, mut theirs] = [Vec::new(), Vec::new()];
     // The first is not counted.
     for turn in 0..=TURNS {
-        let rates = [
-            rate(&stamps, || {
+        let begun = [
+            begun_while(&stamps, || {
                 for _ in 0..WRITES {
                     writer.set("/start", "x");
                     // Else some of them are told of as one.
                     thread::sleep(Duration::from_millis(5));
                 }
             }),
-            rate(&stamps, || start_as_often(&stamps)),
+            begun_while(&stamps, || start_as_often(&stamps)),
         ];
+        if begun[0].len() < WATCHES * WRITES {
+            eprintln!("  {} updates of a watch were told of as one", WRITES - begun[0].len() / WATCHES);
+        }
         if turn > 0 {
-            ours.push(rates[0]);
-            theirs.push(rates[1]);
+            ours.push(rate(&begun[0]));
+            theirs.push(rate(&begun[1]));
         }
     }
     let (ours, theirs) = (figure(median(&ours), "/s"), figure(median(&theirs), "/s"));
     table.row("runs of PARALLEL watches", ours, "posix_spawn in a loop, as many at once", theirs, "");
 }
 
-/// How many children begin in a second while something is done, by their own clocks.
-fn rate(stamps: &Stamps, work: impl FnOnce() + Send) -> f64 {
+/// When children begin while something is done, by their own clocks and in order.
+fn begun_while(stamps: &Stamps, work: impl FnOnce() + Send) -> Vec<u64> {
     let done = AtomicBool::new(false);
     let mut began = thread::scope(|scope| {
         scope.spawn(|| {
@@ -157,6 +157,11 @@ fn rate(stamps: &Stamps, work: impl FnOnce() + Send) -> f64 {
         }
     });
     began.sort_unstable();
+    began
+}
+
+/// How many began in a second.
+fn rate(began: &[u64]) -> f64 {
     (began.len() - 1) as f64 * 1e9 / (began[began.len() - 1] - began[0]) as f64
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ const SETTLED: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(20);
 
 pub fn measure(program: &Program, table: &mut Table) {
-    table.alone("the program, stripped", figure(program_size() / 1e6, "MB"), "");
+    let size = fs::metadata(env!("CARGO_BIN_EXE_twitcher")).expect("the program").len();
+    table.alone("the program", figure(size as f64 / 1e6, "MB"), "");
     let server = Server::start();
     let zookeeper = server.chroot("resources");
     let writer = Client::connect(&zookeeper);
@@ -90,17 +91,16 @@ pub fn measure(program: &Program, table: &mut Table) {
         let before = everybody.map(Work::of);
         thread::sleep(IDLE);
         let after = everybody.map(Work::of);
+        let done = [0, 1, 2].map(|index| after[index].since(&before[index]));
         let a_minute = 60.0 / IDLE.as_secs_f64();
-        let wakeups = |index: usize| {
-            figure((after[index].wakeups - before[index].wakeups) as f64 * a_minute, "a minute")
-        };
+        let wakeups = |index: usize| figure(done[index].wakeups as f64 * a_minute, "a minute");
         let what = format!("idle with {}", watches(size));
         table.row(&format!("{what}: wake-ups"), wakeups(0), "a bare client", wakeups(1), "");
         if !script.is_empty() {
             table.row(&format!("{what}: wake-ups"), wakeups(0), "kazoo", wakeups(2), "");
         }
-        let worked = millis(after[0].worked.saturating_sub(before[0].worked)) * a_minute;
-        table.alone(&format!("{what}: processor time"), figure(worked, "ms a minute"), "");
+        let worked = |index: usize| figure(millis(done[index].worked) * a_minute, "ms a minute");
+        table.row(&format!("{what}: processor time"), worked(0), "a bare client", worked(1), "");
     }
 }
 
@@ -120,15 +120,6 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// How large the program is without what only a debugger reads.
-fn program_size() -> f64 {
-    let folder = Folder::new();
-    let copy = folder.join("twitcher");
-    let stripped = Command::new("strip").arg("-o").arg(&copy).arg(env!("CARGO_BIN_EXE_twitcher")).status();
-    assert!(stripped.is_ok_and(|status| status.success()), "strip fails");
-    fs::metadata(&copy).expect("the program").len() as f64
-}
-
 /// What it has of the memory that is there, in MB: of pages that several processes have, its part.
 fn pss_mb(process: Process) -> f64 {
     let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid())).expect("its memory");
@@ -136,32 +127,46 @@ fn pss_mb(process: Process) -> f64 {
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1024.0 / 1e6
 }
 
-/// What processes have done since they began.
-struct Work {
-    /// How often one of their threads waited for something.
+/// What the threads of processes have done since they began, by their folders in `/proc`.
+struct Work(BTreeMap<PathBuf, Done>);
+
+#[derive(Clone, Copy, Default)]
+struct Done {
+    /// How often it waited for something.
     wakeups: u64,
     worked: Duration,
 }
 
 impl Work {
     fn of(processes: &[Process]) -> Self {
-        let threads: BTreeMap<String, u64> = processes.iter().flat_map(|process| wakeups(*process)).collect();
-        Self {
-            wakeups: threads.values().sum(),
-            worked: processes.iter().map(|process| process.worked()).sum(),
-        }
+        let folders = processes.iter().flat_map(|process| {
+            fs::read_dir(format!("/proc/{}/task", process.pid())).expect("its threads").flatten()
+        });
+        Self(folders.filter_map(|thread| Some((thread.path(), Done::of(&thread.path())?))).collect())
+    }
+
+    /// What was done after `earlier`, by the threads that are still there.
+    fn since(&self, earlier: &Self) -> Done {
+        self.0.iter().fold(Done::default(), |sum, (thread, done)| {
+            let before = earlier.0.get(thread).copied().unwrap_or_default();
+            Done {
+                wakeups: sum.wakeups + done.wakeups - before.wakeups,
+                worked: sum.worked + done.worked - before.worked,
+            }
+        })
     }
 }
 
-/// Of each thread.
-fn wakeups(process: Process) -> Vec<(String, u64)> {
-    let threads = fs::read_dir(format!("/proc/{}/task", process.pid())).expect("its threads");
-    threads
-        .filter_map(|entry| {
-            let path = entry.ok()?.path().join("status");
-            let text = fs::read_to_string(&path).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-            Some((path.display().to_string(), line.trim().parse().ok()?))
+impl Done {
+    /// `None`: it has ended.
+    fn of(thread: &Path) -> Option<Self> {
+        let status = fs::read_to_string(thread.join("status")).ok()?;
+        let waited = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        // To the nanosecond, where the times in `stat` are in hundredths of a second.
+        let times = fs::read_to_string(thread.join("schedstat")).ok()?;
+        Some(Self {
+            wakeups: waited.trim().parse().ok()?,
+            worked: Duration::from_nanos(times.split(' ').next()?.parse().ok()?),
         })
-        .collect()
+    }
 }
