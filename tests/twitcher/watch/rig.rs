@@ -67,6 +67,7 @@ impl Rig {
         let writer = log.clone();
         let thread = thread::spawn(move || {
             let subscriber = tracing_subscriber::fmt()
+                .with_max_level(LevelFilter::DEBUG)
                 .without_time()
                 .with_ansi(false)
                 .with_writer(move || writer.clone())
