@@ -49,6 +49,7 @@ use crate::run::executable::executable;
 /// When it could not begin to work.
 pub fn run(folder: &Path) -> io::Result<()> {
     close_inherited();
+    share_one_heap();
     // Away from the daemon's terminal, and from the signals that it sends to those in front of it.
     setsid()?;
     std::env::set_current_dir("/")?;
@@ -92,6 +93,17 @@ pub fn run(folder: &Path) -> io::Result<()> {
 fn close_inherited() {
     // SAFETY: takes plain numbers; nothing here has opened a descriptor yet that could be closed under it.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
+/// Of the threads of a minder one works at a time. Each of them would have memory of its own from which it takes, and
+/// leave it behind, when another takes over.
+#[allow(unsafe_code)]
+fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes plain numbers, and there is no other thread yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
 }
 
 /// Listens at `path` from the moment at which there is something at `path`.

@@ -34,6 +34,15 @@ pub fn twitcher() -> Command {
     command
 }
 
+/// The program, which heeds Ctrl-C although whoever has started the tests may not, as what a shell has started in the
+/// background.
+pub fn interruptible_twitcher() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", PROGRAM]);
+    clean(&mut command);
+    command
+}
+
 fn clean(command: &mut Command) {
     command.env_clear();
     command.envs(["PATH", "RUST_BACKTRACE"].iter().filter_map(|&name| Some((name, std::env::var_os(name)?))));

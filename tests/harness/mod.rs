@@ -26,7 +26,7 @@ pub mod zookeeper;
 
 pub use certificates::Authority;
 pub use client::Client;
-pub use daemon::{Daemon, install, twitcher};
+pub use daemon::{Daemon, install, interruptible_twitcher, twitcher};
 pub use folder::Folder;
 pub use follower::Follower;
 pub use gate::Gate;

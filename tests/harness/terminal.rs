@@ -32,7 +32,9 @@ impl Terminal {
         let end = || Stdio::from(other_end.try_clone().expect("a descriptor more"));
         // Makes it the controlling terminal of a session of its own, which is what Ctrl-C and a resize need.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(program.get_program()).args(program.get_args()).env_clear();
+        // Whoever started the tests may ignore what Ctrl-C sends.
+        command.args(["--ctty", "env", "--default-signal=INT"]);
+        command.arg(program.get_program()).args(program.get_args()).env_clear();
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.envs(environment.iter().copied());
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("setsid, of util-linux");

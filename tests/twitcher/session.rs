@@ -16,8 +16,8 @@ use snapbox::{Data, Redactions};
 
 use super::control::{ask, status_of, told, wait_for_state};
 use crate::harness::{
-    Client, DEADLINE, Daemon, Folder, Follower, Gate, Journal, Proxy, WatchFile, eventually, shared_chroot,
-    twitcher,
+    Client, DEADLINE, Daemon, Folder, Follower, Gate, Journal, Proxy, WatchFile, eventually,
+    interruptible_twitcher, shared_chroot, twitcher,
 };
 
 const HOST: &str = "[daemon]\nhostname = \"web-1\"\n";
@@ -405,7 +405,7 @@ fn ctrl_c_ends_the_waiting_and_not_the_run() {
     let watch = WatchFile::watch("/a", &command).key("name", "\"a\"").key("run_on_load", false);
     let daemon = Daemon::builder(&folder, &zookeeper).watch("a.toml", watch).start();
     wait_for_state(&daemon, "a", "watching");
-    let mut client = twitcher();
+    let mut client = interruptible_twitcher();
     client.args(["fire", "--wait", "a", "--run-dir"]).arg(daemon.run_dir());
     let mut client: Child = client.spawn().expect("twitcher");
     let run = wait_for_state(&daemon, "a", "running")["running"].clone();
