@@ -77,7 +77,7 @@ fn updates(zookeeper: &str, table: &mut Table) {
 /// The daemon's own count.
 fn updates_of(daemon: &Daemon) -> u64 {
     let answer = daemon.ask("GET /metrics");
-    let line = answer.lines().find_map(|line| line.strip_prefix("twitcher_updates_received_total "));
+    let line = answer.body.lines().find_map(|line| line.strip_prefix("twitcher_updates_received_total "));
     line.expect("a metric").parse().expect("a number")
 }
 
