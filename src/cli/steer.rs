@@ -88,7 +88,7 @@ pub async fn pause(args: &SteerArgs, out: impl Write) -> Result<u8, AskError> {
     let did = |before| match before {
         Before::Open => "paused",
         Before::Paused => "was paused already",
-        Before::Stopped => "was stopped already, by a failure",
+        Before::Stopped => "paused; a failure had stopped it before",
     };
     steer(args, "pause", did, out).await
 }

@@ -223,7 +223,7 @@ pub struct Killed {
 pub struct Steered {
     /// The watch.
     pub watch: String,
-    /// Whether that changed anything: one that is paused already stays so, and so does one that a failure has stopped.
+    /// Whether that changed anything: one that is paused already stays so.
     pub changed: bool,
     /// How it was before.
     pub before: Before,

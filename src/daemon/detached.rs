@@ -1,5 +1,5 @@
 //! A daemon that has detached: the program started again in a session of its own. Whoever starts it waits until it is up,
-//! as `daemon(7)` has it: then there is a pid file, and an answer at the control socket.
+//! as `daemon(7)` has it: then there is a pid file, and an answer at the control socket where there can be one.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,7 @@ use rustix::thread::set_name;
 /// has ended. Returns the exit code: 0, or that of the other, which has said why on stderr.
 ///
 /// # Errors
-/// When it cannot be started, or was killed before it was up.
+/// When it cannot be started, or was stopped or killed before it was up.
 pub fn start(flag: &str) -> io::Result<u8> {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_else(|| "twitcher".into());
@@ -36,6 +36,9 @@ pub fn start(flag: &str) -> io::Result<u8> {
     let status = daemon.wait()?;
     if let Some(signal) = status.signal() {
         return Err(io::Error::other(format!("signal {signal} has ended it")));
+    }
+    if status.success() {
+        return Err(io::Error::other("it was asked to stop before it was up"));
     }
     Ok(status.code().and_then(|code| code.try_into().ok()).unwrap_or(1))
 }

@@ -28,11 +28,13 @@ pub enum PidFileError {
     Taken(PathBuf),
 }
 
-/// The right to the pid file, which goes with it.
+/// The right to the pid file, which goes with it once it is written.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
     file: File,
+    /// There is nothing of anybody else's in it.
+    is_own: bool,
     _lock: Lock,
 }
 
@@ -53,7 +55,8 @@ impl PidFile {
         // For those who tell a live daemon from a stale file by it, as with pidfile_open(3bsd). Should one of them, or
         // somebody who means harm, hold it just now, the daemon goes without.
         let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self { path, file, _lock: lock })
+        let is_own = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        Ok(Self { path, file, is_own, _lock: lock })
     }
 
     /// Puts the id of this process into it.
@@ -61,6 +64,7 @@ impl PidFile {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&mut self) -> Result<(), PidFileError> {
+        self.is_own = true;
         let mut write = || {
             self.file.set_len(0)?;
             self.file.rewind()?;
@@ -73,6 +77,28 @@ impl PidFile {
 impl Drop for PidFile {
     /// The lock stays where it is: to remove it as well would let two daemons hold two of one name.
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.is_own {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_before_goes_only_once_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("twitcher.pid");
+        fs::write(&path, "somebody's").unwrap();
+        drop(PidFile::take(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's");
+        let mut file = PidFile::take(&path).unwrap();
+        file.write().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        drop(file);
+        assert!(!path.exists());
     }
 }

@@ -83,10 +83,10 @@ pub enum Action {
 }
 
 impl Life {
-    /// A run that was started just now.
+    /// A run that was ordered at `began`, from which its time is counted.
     #[must_use]
-    pub fn begin(now: Instant, timeout: Option<Duration>) -> Self {
-        Self::Running { deadline: timeout.and_then(|timeout| now.checked_add(timeout)) }
+    pub fn begin(began: Instant, timeout: Option<Duration>) -> Self {
+        Self::Running { deadline: timeout.and_then(|timeout| began.checked_add(timeout)) }
     }
 
     /// When it wants to hear of the time.

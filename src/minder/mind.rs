@@ -199,10 +199,7 @@ impl Minder {
     /// When waiting fails, for which there is no reason but a bug.
     pub fn end_turn(&mut self, events: &mut Events) -> io::Result<Option<usize>> {
         loop {
-            self.watch_time();
-            self.pass_output_on();
-            self.flush();
-            self.forget();
+            self.do_what_is_due();
             if self.is_done(Instant::now()) {
                 self.leave_ends();
                 return Ok(None);
@@ -214,6 +211,14 @@ impl Minder {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// Minds the time, and passes on what there is to be told.
+    pub fn do_what_is_due(&mut self) {
+        self.watch_time();
+        self.pass_output_on();
+        self.flush();
+        self.forget();
     }
 
     /// Takes in what there is to be heard. What it is asked to do by that, `carry_out` does.

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
@@ -23,6 +23,9 @@ use crate::minder::process::ChildStack;
 /// How long the minder may lie there until the one who stands by takes it up: most programs are executed in a
 /// hundredth of that.
 const PATIENCE: Duration = Duration::from_millis(10);
+
+/// After so long the time and the daemon are minded before the next is made.
+const SLOW: Duration = Duration::from_millis(1);
 
 /// How much a thread needs.
 const STACK: usize = 512 << 10;
@@ -112,7 +115,9 @@ impl Relay {
         let process = making.process();
         self.place().laid_down = Some((minder, making));
         self.set_alarm();
+        let began = Instant::now();
         let made = process.make(stack);
+        let was_slow = began.elapsed() > SLOW;
         // What lies there by now may be what another thread has laid down.
         let is_mine = |(_, making): &mut (_, Making)| Arc::ptr_eq(&making.process(), &process);
         let (mut minder, making) = self.place().laid_down.take_if(is_mine)?;
@@ -120,6 +125,10 @@ impl Relay {
         // The child's end of its output is the child's alone.
         drop(process);
         minder.made(making, made);
+        if was_slow {
+            // Hundreds more may be to be made.
+            minder.do_what_is_due();
+        }
         Some(minder)
     }
 
@@ -136,6 +145,7 @@ impl Relay {
         self.start_thread(|relay, stack| {
             let (mut minder, making, pid) = relay.stand_by();
             minder.made(making, Ok(pid));
+            minder.do_what_is_due();
             relay.lead(minder, stack);
         })?;
         self.place().is_watched = true;

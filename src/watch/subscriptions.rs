@@ -191,15 +191,19 @@ impl Subscriptions {
             watch.seen = seen;
             let (mut fires, fit) = (std::mem::take(&mut watch.fires), fit(sight));
             let is_update = matches!(news, Some(News::Update(_)));
-            // One run is enough for both: that of the last of them, which takes the place of those before it.
-            let with_update = if is_update && fit.is_ok() { fires.pop() } else { None };
+            // One run is enough for both: that of the first of them, which may be started before the next is heard of.
+            let with_update = (is_update && fit.is_ok() && !fires.is_empty()).then(|| fires.remove(0));
+            let first = notices.len();
             notices.extend(fires.into_iter().map(|fire| Notice::Fired(name.clone(), fire, fit.clone())));
-            notices.extend(news.map(|news| match (news, with_update) {
-                (News::Missing, _) => Notice::Missing(name.clone()),
-                (News::Childless, _) => Notice::Childless(name.clone()),
-                (News::Update(update), None) => Notice::Updated(name.clone(), update),
-                (News::Update(update), Some(fire)) => Notice::Fired(name.clone(), fire, Ok(update)),
-            }));
+            if let (Some(fire), Some(News::Update(update))) = (with_update, &news) {
+                notices.insert(first, Notice::Fired(name.clone(), fire, Ok(update.clone())));
+            } else {
+                notices.extend(news.map(|news| match news {
+                    News::Missing => Notice::Missing(name.clone()),
+                    News::Childless => Notice::Childless(name.clone()),
+                    News::Update(update) => Notice::Updated(name.clone(), update),
+                }));
+            }
         }
         notices
     }

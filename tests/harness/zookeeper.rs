@@ -249,8 +249,8 @@ impl Server {
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
-    /// Waits until all of these, which are those of an ensemble that run, serve, under one leader: one that was frozen may not have heard yet that
-    /// it is one no more.
+    /// Waits until all of these, which are those of an ensemble that run, serve, under one leader: one that was frozen
+    /// may not have heard yet that it is one no more.
     pub fn wait_until_they_agree<'a>(servers: impl IntoIterator<Item = &'a Self> + Copy) {
         eventually(DEADLINE, "an ensemble with one leader", || {
             let modes: Vec<Option<String>> = servers.into_iter().map(Self::mode).collect();

@@ -109,6 +109,7 @@ fn p1_p3_p6_p8_a_clock_that_jumps_back_an_hour_changes_nothing() {
     // And so is a later one.
     daemon.wait_for_log_times("outcome=timed-out", 2);
     daemon.wait_until_applied("value", &client.stat("/value"));
+    assert_eq!(daemon.log().matches("outcome=timed-out").count(), 2, "{}", daemon.log());
 
     // The next daemon knows no other time.
     daemon.kill();

@@ -188,6 +188,9 @@ fn p3_a_file_that_is_taken_away_and_put_back_runs_nothing_that_was_applied() {
     rig.client.set("/value", "2");
     rig.gate.open();
     rig.expect(&["changed 2", "end 2"]);
+    let log = rig.daemon.log();
+    let times = |text: &str| log.matches(text).count();
+    assert_eq!((times("added"), times("update is not run: it was the first look")), (2, 1), "{log}");
 }
 
 #[test]

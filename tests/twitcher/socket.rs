@@ -120,7 +120,7 @@ fn p5_p8_a_thousand_clients_that_say_nothing_or_say_it_without_end_keep_nobody_w
     })
     .into();
     for (answer, status) in endless {
-        assert_eq!(answer.join().expect("a site.client").expect("an answer"), status);
+        assert_eq!(answer.join().expect("a client").expect("an answer"), status);
     }
 
     let crowd = http::crowd(1_000, || daemon.control());

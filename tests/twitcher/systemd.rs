@@ -234,6 +234,7 @@ fn p8_a_manager_that_reads_nothing_holds_nothing_up_and_learns_all_the_same_that
     }
     client.set("/value", "1");
     runs.expect(&["0", "0", "1"]);
+    assert_eq!(daemon.log().matches("reloaded").count(), 3, "{}", daemon.log());
     let systemd = Systemd::at(socket, &path);
     let (before, ready) = systemd.until("READY=1");
     assert!(before.iter().all(|told| *told == ["FILLER=1"]), "{before:?}");

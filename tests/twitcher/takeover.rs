@@ -199,8 +199,9 @@ fn p1_p2_p6_a_run_whose_time_is_over_while_no_daemon_is_there_timed_out_in_the_l
 
 #[test]
 fn p2_p6_a_run_that_is_taken_over_keeps_its_timeout() {
-    let mut rig = Rig::with("QUEUE", "", |watch| watch.key("timeout", "\"4s\"").key("kill_after", "\"1s\""));
+    let mut rig = Rig::with("QUEUE", "", |watch| watch.key("timeout", "\"8s\"").key("kill_after", "\"1s\""));
     let children = rig.children();
+    assert!(!children.is_empty(), "the run was over before it was looked at");
     rig.daemon.kill();
     rig.client.set("/value", "1");
     rig.daemon.start_again();

@@ -169,7 +169,7 @@ fn what_is_fired_is_told_with_the_next_look_and_takes_the_place_of_what_is_new_i
     (2..=3).for_each(&mut fire);
     // One of them has it: an update is one, however many wanted a run.
     let seen = subscriptions.sighted(&target("/x"), &present(3));
-    assert_eq!(brief(&seen), ["a fired for 2", "a changed for 3", "b changed"]);
+    assert_eq!(brief(&seen), ["a changed for 2", "a fired for 3", "b changed"]);
     let _ = subscriptions.fire(&a, FireId(4));
     assert_eq!(brief(&subscriptions.sighted(&target("/x"), &Sight::Unreadable)), ["a Unreadable for 4"]);
     let _ = subscriptions.fire(&a, FireId(5));
