@@ -300,6 +300,7 @@ impl Minders {
             Order::Signal { run, signal } => {
                 self.tell_of(run, Request::Signal { run, signal: signal as i32 }).await;
             }
+            Order::Notify { run, signal } => self.notify(run, signal as i32).await,
             Order::End { run } => self.tell_of(run, Request::End { run }).await,
             Order::Beat(beat) => drop(outlets.happenings.send(Happening::Beat(beat)).await),
         }
@@ -313,6 +314,15 @@ impl Minders {
                 self.say_asked(run).await;
             }
             None => self.preparation.hold(run, request),
+        }
+    }
+
+    /// Signals a run that has begun, or not at all: it is never held, since it would reach a run as it begins, before
+    /// that has a handler for it.
+    async fn notify(&self, run: RunId, signal: i32) {
+        let known = self.runs.get(&run).filter(|known| known.pid.is_some());
+        if let Some(link) = known.and_then(|known| self.links.get(&known.link?)) {
+            let _ = link.say(&Request::Signal { run, signal }, &[]).await;
         }
     }
 

@@ -105,6 +105,12 @@ impl Rig {
         while !matches!(self.happenings.recv().await, Some(Happening::Beat(_))) {}
     }
 
+    /// Has the current minder say that the run has begun, and waits until that is taken in.
+    async fn begin(&mut self, run: RunId) {
+        self.current.say(&Report::Started { run, pid: 70 }).await;
+        while !matches!(self.happenings.recv().await, Some(Happening::Started { .. })) {}
+    }
+
     async fn next_end(&mut self) -> Ended {
         timeout(ANSWER, self.ended.recv()).await.unwrap().unwrap()
     }
@@ -190,4 +196,29 @@ async fn what_is_asked_of_a_run_whose_minder_is_gone_is_said_to_the_one_that_tak
     for run in ids {
         assert_eq!(rig.current.hear().await, Request::End { run });
     }
+}
+
+#[tokio::test]
+async fn a_run_is_told_of_an_update_only_once_it_has_begun_and_while_it_has_a_minder() {
+    let left = || vec![Minded { run: RunId::from_u64(7), about: run(7, None).about(), pid: Some(70) }];
+    let mut rig = Rig::new(left()).await;
+    let [one, seven] = [1, 7].map(RunId::from_u64);
+    let (too_early, signal) = (Signal::SIGUSR1, Signal::SIGHUP);
+    let told = |run| Request::Signal { run, signal: signal as i32 };
+    let user = rig.slow_user("user");
+    rig.order([Order::Start(run(1, Some(&user))), Order::Notify { run: one, signal: too_early }]).await;
+    tokio::task::spawn_blocking(|| fs::write(user, "")).await.unwrap().unwrap();
+    assert_eq!(rig.current.hear_start().await, one);
+    rig.order([Order::Notify { run: one, signal: too_early }]).await;
+    rig.begin(one).await;
+    rig.order([Order::Notify { run: one, signal }]).await;
+    assert_eq!(rig.current.hear().await, told(one));
+
+    rig.earlier.stream.shutdown().await.unwrap();
+    assert_eq!(rig.current.hear().await, Request::Adopt);
+    rig.order([Order::Notify { run: seven, signal: too_early }]).await;
+    rig.current.say(&Report::Adopted { runs: left(), more: false }).await;
+    rig.begin(seven).await;
+    rig.order([Order::Notify { run: seven, signal }]).await;
+    assert_eq!(rig.current.hear().await, told(seven));
 }
