@@ -176,7 +176,7 @@ async fn a_lookup_that_panics_is_the_end_of_its_run_and_of_nothing_else() {
     rig.order([Order::Start(run(1, Some(&not_there))), Order::Start(run(2, None))]).await;
     let end = rig.next_end().await;
     assert_eq!(end.run, RunId::from_u64(1));
-    assert_eq!(end.outcome, Outcome::SpawnFailed("looking up who to run as has panicked".into()));
+    assert_eq!(end.outcome, Outcome::SpawnFailed("preparing it has panicked".into()));
     assert_eq!(rig.current.hear_start().await, RunId::from_u64(2));
 }
 
