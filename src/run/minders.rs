@@ -330,7 +330,10 @@ impl Minders {
         let Some(known) = self.runs.get_mut(&run) else { return };
         let Some(link) = known.link.and_then(|link| self.links.get(&link)) else { return };
         for request in known.asked.take_unsaid() {
-            let _ = link.say(&request, &[]).await;
+            // It is about to be heard that the minder is gone: the next one is told.
+            if let Ok(false) = link.say(&request, &[]).await {
+                known.asked.hold(request);
+            }
         }
     }
 
@@ -357,7 +360,7 @@ impl Minders {
         // Where there is none, it is about to be heard that the minder is gone; what was not started goes to the next.
         let Some(link) = self.links.get(&self.current) else { return };
         match link.say(&request, &contents).await {
-            Ok(()) => self.say_asked(run).await,
+            Ok(_) => self.say_asked(run).await,
             Err(error) => {
                 if let Some(known) = self.runs.remove(&run) {
                     tell_unstarted(run, known.about, error.to_string(), outlets).await;

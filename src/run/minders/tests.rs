@@ -71,6 +71,11 @@ struct Rig {
 impl Rig {
     /// One in which an earlier minder has these runs.
     async fn new(left: Vec<Minded>) -> Self {
+        Self::after(left, async |_, _| {}).await
+    }
+
+    /// One in which this is done before the daemon listens to the minders, of which the earlier one has these runs.
+    async fn after(left: Vec<Minded>, first: impl AsyncFnOnce(&mut Minders, &mut Minder)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sockets = folder.path().join(FOLDER);
         fs::create_dir(&sockets).unwrap();
@@ -85,14 +90,16 @@ impl Rig {
             current.say(&Report::Adopted { runs: vec![], more: false }).await;
             (earlier, current)
         };
-        let (found, (earlier, current)) =
+        let (found, (mut earlier, current)) =
             tokio::join!(Minders::find(folder.path(), look_up_by_fifo, None), playing);
+        let mut minders = found.unwrap().0;
+        first(&mut minders, &mut earlier).await;
         let (orders, orders_out) = mpsc::channel(16);
         let (ended_in, ended) = mpsc::channel(16);
         let (happenings_in, happenings) = mpsc::channel(16);
         let outlets = Outlets { ended: ended_in, happenings: happenings_in };
         let (_, kept) = mpsc::unbounded_channel();
-        tokio::spawn(found.unwrap().0.run(orders_out, outlets, kept, CancellationToken::new(), false));
+        tokio::spawn(minders.run(orders_out, outlets, kept, CancellationToken::new(), false));
         Self { orders, ended, happenings, earlier, current, folder }
     }
 
@@ -221,4 +228,26 @@ async fn a_run_is_told_of_an_update_only_once_it_has_begun_and_while_it_has_a_mi
     rig.begin(seven).await;
     rig.order([Order::Notify { run: seven, signal }]).await;
     assert_eq!(rig.current.hear().await, told(seven));
+}
+
+#[tokio::test]
+async fn a_signal_that_a_dying_minder_does_not_take_is_said_to_the_one_that_takes_its_run_over() {
+    let left = || vec![Minded { run: RunId::from_u64(7), about: run(7, None).about(), pid: Some(70) }];
+    let seven = RunId::from_u64(7);
+    let signal = Request::Signal { run: seven, signal: Signal::SIGHUP as i32 };
+    let asking = async |minders: &mut Minders, minder: &mut Minder| {
+        // It is closed both ways: nobody takes what is said.
+        minder.stream = UnixStream::pair().unwrap().0;
+        let held = async {
+            while minders.runs[&seven].asked.is_empty() {
+                minders.tell_of(seven, signal.clone()).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(ANSWER, held).await.unwrap();
+    };
+    let mut rig = Rig::after(left(), asking).await;
+    assert_eq!(rig.current.hear().await, Request::Adopt);
+    rig.current.say(&Report::Adopted { runs: left(), more: false }).await;
+    assert_eq!(rig.current.hear().await, signal);
 }
