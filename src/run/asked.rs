@@ -17,6 +17,12 @@ impl Asked {
         }
     }
 
+    /// Whether something is left to be said.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
     /// Whether the run is to end.
     pub(super) fn is_to_end(&self) -> bool {
         self.requests.iter().any(is_end)

@@ -205,18 +205,18 @@ impl Link {
         let _ = timeout(FAREWELL, self.writer).await;
     }
 
-    /// Says something to the minder. That it is gone is heard of elsewhere.
+    /// Says something to the minder. `false`: the minder is gone, which is heard of elsewhere, and will not be told.
     ///
     /// # Errors
     /// When it is too long to be said.
-    pub async fn say(&self, request: &Request, payload: &[u8]) -> Result<(), DecodeError> {
+    pub async fn say(&self, request: &Request, payload: &[u8]) -> Result<bool, DecodeError> {
         let frame = encode(request, payload)?;
-        if let Err(TrySendError::Full(frame)) = self.requests.try_send(frame) {
-            self.waits.send_replace(true);
-            let _ = self.requests.send(frame).await;
-            self.waits.send_replace(false);
-        }
-        Ok(())
+        let Err(unsaid) = self.requests.try_send(frame) else { return Ok(true) };
+        let TrySendError::Full(frame) = unsaid else { return Ok(false) };
+        self.waits.send_replace(true);
+        let said = self.requests.send(frame).await;
+        self.waits.send_replace(false);
+        Ok(said.is_ok())
     }
 }
 

@@ -300,6 +300,7 @@ impl Minders {
             Order::Signal { run, signal } => {
                 self.tell_of(run, Request::Signal { run, signal: signal as i32 }).await;
             }
+            Order::Notify { run, signal } => self.notify(run, signal as i32).await,
             Order::End { run } => self.tell_of(run, Request::End { run }).await,
             Order::Beat(beat) => drop(outlets.happenings.send(Happening::Beat(beat)).await),
         }
@@ -316,11 +317,23 @@ impl Minders {
         }
     }
 
+    /// Signals a run that has begun, or not at all: it is never held, since it would reach a run as it begins, before
+    /// that has a handler for it.
+    async fn notify(&self, run: RunId, signal: i32) {
+        let known = self.runs.get(&run).filter(|known| known.pid.is_some());
+        if let Some(link) = known.and_then(|known| self.links.get(&known.link?)) {
+            let _ = link.say(&Request::Signal { run, signal }, &[]).await;
+        }
+    }
+
     async fn say_asked(&mut self, run: RunId) {
         let Some(known) = self.runs.get_mut(&run) else { return };
         let Some(link) = known.link.and_then(|link| self.links.get(&link)) else { return };
         for request in known.asked.take_unsaid() {
-            let _ = link.say(&request, &[]).await;
+            // It is about to be heard that the minder is gone: the next one is told.
+            if let Ok(false) = link.say(&request, &[]).await {
+                known.asked.hold(request);
+            }
         }
     }
 
@@ -347,7 +360,7 @@ impl Minders {
         // Where there is none, it is about to be heard that the minder is gone; what was not started goes to the next.
         let Some(link) = self.links.get(&self.current) else { return };
         match link.say(&request, &contents).await {
-            Ok(()) => self.say_asked(run).await,
+            Ok(_) => self.say_asked(run).await,
             Err(error) => {
                 if let Some(known) = self.runs.remove(&run) {
                     tell_unstarted(run, known.about, error.to_string(), outlets).await;

@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use crate::config::spec::{GroupRef, UserRef, WatchName};
+use crate::config::spec::{GroupRef, UserRef, WatchName, WatchSpec};
 use crate::run::asked::Asked;
 use crate::run::identity::{Account, IdentityError};
 use crate::run::protocol::{About, Request, Start};
@@ -62,7 +62,7 @@ impl Preparation {
     pub(super) fn take(&mut self, run: Run) -> Option<Prepared> {
         let has_line = self.lines.contains_key(&run.spec.name);
         if !has_line && run.spec.uid.is_none() && run.spec.gid.is_none() {
-            return Some(prepare(run, Ok(self.own_account.clone()), self.lang.as_deref()));
+            return Some(prepare(run, |_| Ok(self.own_account.clone()), self.lang.as_deref()));
         }
         self.asked.insert(run.id, Asked::default());
         match self.lines.get_mut(&run.spec.name) {
@@ -84,7 +84,7 @@ impl Preparation {
 
     /// The next that had to be looked up; `None`: there is none. May be cancelled.
     pub(super) async fn next(&mut self) -> Option<Prepared> {
-        // No panic gets this far, and none is ended early.
+        // No panic gets this far: `prepare` makes an answer of it. And none is ended early.
         let mut prepared = self.looking.join_next().await?.ok()?;
         match self.lines.get_mut(&prepared.watch).and_then(VecDeque::pop_front) {
             Some(next) => self.look_up(next),
@@ -97,17 +97,22 @@ impl Preparation {
     fn look_up(&mut self, run: Run) {
         let (look_up, lang) = (self.look_up, self.lang.clone());
         self.looking.spawn_blocking(move || {
-            let (uid, gid) = (run.spec.uid.as_ref(), run.spec.gid.as_ref());
-            // What comes after it in the line waits for an answer, whatever that is.
-            let account = catch_unwind(|| look_up(uid, gid).map_err(|error| error.to_string()));
-            let account = account.unwrap_or_else(|_| Err("looking up who to run as has panicked".to_owned()));
-            prepare(run, account, lang.as_deref())
+            prepare(run, |spec| look_up(spec.uid.as_ref(), spec.gid.as_ref()), lang.as_deref())
         });
     }
 }
 
-fn prepare(run: Run, account: Result<Account, String>, lang: Option<&str>) -> Prepared {
-    let start = account.map(|account| Box::new(run.start(account, lang)));
+/// Whatever becomes of it: what comes after it in the line of its watch waits for an answer.
+fn prepare(
+    run: Run,
+    account: impl FnOnce(&WatchSpec) -> Result<Account, IdentityError>,
+    lang: Option<&str>,
+) -> Prepared {
+    let start = catch_unwind(AssertUnwindSafe(|| match account(&run.spec) {
+        Ok(account) => Ok(Box::new(run.start(account, lang))),
+        Err(error) => Err(error.to_string()),
+    }));
+    let start = start.unwrap_or_else(|_| Err("preparing it has panicked".to_owned()));
     let (about, watch) = (run.about(), run.spec.name.clone());
     let (contents, asked) = (run.update.contents, Asked::default());
     Prepared { run: run.id, about, watch, contents, seen: run.seen, asked, start }

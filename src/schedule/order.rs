@@ -99,6 +99,14 @@ pub enum Order {
         /// What is sent.
         signal: Signal,
     },
+    /// Tell a run by a signal, sent as the one above, of an update that came meanwhile. Only one that is known to have
+    /// begun is told: any other could be ended by it, and the update has its own run next.
+    Notify {
+        /// Which one.
+        run: RunId,
+        /// What is sent.
+        signal: Signal,
+    },
     /// End a run as its timeout would, if it goes on.
     End {
         /// Which one.

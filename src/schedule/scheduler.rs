@@ -365,7 +365,7 @@ impl Scheduler {
                     None => debug!(watch = %name, %event, zxid, "update"),
                 }
                 if let Some((signal, runs)) = notify {
-                    self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
+                    self.orders.extend(runs.into_iter().map(|run| Order::Notify { run, signal }));
                 }
                 Ok(instead_of)
             }
@@ -425,7 +425,7 @@ impl Scheduler {
                 entry.waiting.retain(Waiting::is_there);
                 entry.waiting.push(Waiting { number, accepted, started, run: None, ended });
                 if let Some((signal, runs)) = notify {
-                    self.orders.extend(runs.into_iter().map(|run| Order::Signal { run, signal }));
+                    self.orders.extend(runs.into_iter().map(|run| Order::Notify { run, signal }));
                 }
                 self.tell_by_hand(name, by, ByHand::Fired);
                 if let Some((event, mzxid)) = fired {

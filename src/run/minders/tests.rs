@@ -71,6 +71,11 @@ struct Rig {
 impl Rig {
     /// One in which an earlier minder has these runs.
     async fn new(left: Vec<Minded>) -> Self {
+        Self::after(left, async |_, _| {}).await
+    }
+
+    /// One in which this is done before the daemon listens to the minders, of which the earlier one has these runs.
+    async fn after(left: Vec<Minded>, first: impl AsyncFnOnce(&mut Minders, &mut Minder)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sockets = folder.path().join(FOLDER);
         fs::create_dir(&sockets).unwrap();
@@ -85,14 +90,16 @@ impl Rig {
             current.say(&Report::Adopted { runs: vec![], more: false }).await;
             (earlier, current)
         };
-        let (found, (earlier, current)) =
+        let (found, (mut earlier, current)) =
             tokio::join!(Minders::find(folder.path(), look_up_by_fifo, None), playing);
+        let mut minders = found.unwrap().0;
+        first(&mut minders, &mut earlier).await;
         let (orders, orders_out) = mpsc::channel(16);
         let (ended_in, ended) = mpsc::channel(16);
         let (happenings_in, happenings) = mpsc::channel(16);
         let outlets = Outlets { ended: ended_in, happenings: happenings_in };
         let (_, kept) = mpsc::unbounded_channel();
-        tokio::spawn(found.unwrap().0.run(orders_out, outlets, kept, CancellationToken::new(), false));
+        tokio::spawn(minders.run(orders_out, outlets, kept, CancellationToken::new(), false));
         Self { orders, ended, happenings, earlier, current, folder }
     }
 
@@ -103,6 +110,12 @@ impl Rig {
         }
         self.orders.send(Order::Beat(Beat::default())).await.unwrap();
         while !matches!(self.happenings.recv().await, Some(Happening::Beat(_))) {}
+    }
+
+    /// Has the current minder say that the run has begun, and waits until that is taken in.
+    async fn begin(&mut self, run: RunId) {
+        self.current.say(&Report::Started { run, pid: 70 }).await;
+        while !matches!(self.happenings.recv().await, Some(Happening::Started { .. })) {}
     }
 
     async fn next_end(&mut self) -> Ended {
@@ -170,7 +183,7 @@ async fn a_lookup_that_panics_is_the_end_of_its_run_and_of_nothing_else() {
     rig.order([Order::Start(run(1, Some(&not_there))), Order::Start(run(2, None))]).await;
     let end = rig.next_end().await;
     assert_eq!(end.run, RunId::from_u64(1));
-    assert_eq!(end.outcome, Outcome::SpawnFailed("looking up who to run as has panicked".into()));
+    assert_eq!(end.outcome, Outcome::SpawnFailed("preparing it has panicked".into()));
     assert_eq!(rig.current.hear_start().await, RunId::from_u64(2));
 }
 
@@ -190,4 +203,51 @@ async fn what_is_asked_of_a_run_whose_minder_is_gone_is_said_to_the_one_that_tak
     for run in ids {
         assert_eq!(rig.current.hear().await, Request::End { run });
     }
+}
+
+#[tokio::test]
+async fn a_run_is_told_of_an_update_only_once_it_has_begun_and_while_it_has_a_minder() {
+    let left = || vec![Minded { run: RunId::from_u64(7), about: run(7, None).about(), pid: Some(70) }];
+    let mut rig = Rig::new(left()).await;
+    let [one, seven] = [1, 7].map(RunId::from_u64);
+    let (too_early, signal) = (Signal::SIGUSR1, Signal::SIGHUP);
+    let told = |run| Request::Signal { run, signal: signal as i32 };
+    let user = rig.slow_user("user");
+    rig.order([Order::Start(run(1, Some(&user))), Order::Notify { run: one, signal: too_early }]).await;
+    tokio::task::spawn_blocking(|| fs::write(user, "")).await.unwrap().unwrap();
+    assert_eq!(rig.current.hear_start().await, one);
+    rig.order([Order::Notify { run: one, signal: too_early }]).await;
+    rig.begin(one).await;
+    rig.order([Order::Notify { run: one, signal }]).await;
+    assert_eq!(rig.current.hear().await, told(one));
+
+    rig.earlier.stream.shutdown().await.unwrap();
+    assert_eq!(rig.current.hear().await, Request::Adopt);
+    rig.order([Order::Notify { run: seven, signal: too_early }]).await;
+    rig.current.say(&Report::Adopted { runs: left(), more: false }).await;
+    rig.begin(seven).await;
+    rig.order([Order::Notify { run: seven, signal }]).await;
+    assert_eq!(rig.current.hear().await, told(seven));
+}
+
+#[tokio::test]
+async fn a_signal_that_a_dying_minder_does_not_take_is_said_to_the_one_that_takes_its_run_over() {
+    let left = || vec![Minded { run: RunId::from_u64(7), about: run(7, None).about(), pid: Some(70) }];
+    let seven = RunId::from_u64(7);
+    let signal = Request::Signal { run: seven, signal: Signal::SIGHUP as i32 };
+    let asking = async |minders: &mut Minders, minder: &mut Minder| {
+        // It is closed both ways: nobody takes what is said.
+        minder.stream = UnixStream::pair().unwrap().0;
+        let held = async {
+            while minders.runs[&seven].asked.is_empty() {
+                minders.tell_of(seven, signal.clone()).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(ANSWER, held).await.unwrap();
+    };
+    let mut rig = Rig::after(left(), asking).await;
+    assert_eq!(rig.current.hear().await, Request::Adopt);
+    rig.current.say(&Report::Adopted { runs: left(), more: false }).await;
+    assert_eq!(rig.current.hear().await, signal);
 }
