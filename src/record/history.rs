@@ -30,8 +30,8 @@ use crate::schedule::order::RunId;
 /// How much of a run's output is kept, in bytes: as much as the minder hands on.
 pub const OUTPUT_BYTES: usize = 64 << 10;
 
-/// How many runs may wait to be written, and with how much output in bytes; of more, the first is given up. The worker
-/// may have as many more.
+/// How many runs may wait to be written, and with how much output in bytes; of more, the first is given up where the
+/// worker has not come back or the disk has refused the last. The worker may have as many more.
 const MOST_WAITING: usize = 1_000;
 const MOST_OUTPUT_WAITING: usize = 16 << 20;
 
@@ -148,6 +148,13 @@ impl History {
     pub fn note(&mut self, record: Arc<RunRecord>, output: Bytes) -> Vec<RunId> {
         self.waiting.push_back(Entry { record, output, is_tried: false });
         self.due.get_or_insert_with(|| Instant::now() + COLLECT);
+        if self.working.is_none() && !self.failed {
+            // They wait only to be written together: that is nothing to give any of them up for.
+            if self.waiting.len() > MOST_WAITING || self.output_waiting() > MOST_OUTPUT_WAITING {
+                self.begin();
+            }
+            return Vec::new();
+        }
         let is_news = !self.failed && self.given_up == 0;
         let given_up = self.give_up_beyond(MOST_WAITING, MOST_OUTPUT_WAITING);
         if is_news && self.given_up > 0 {
@@ -266,10 +273,15 @@ impl History {
         Done { runs, found }
     }
 
+    /// With how much output runs wait, in bytes.
+    fn output_waiting(&self) -> usize {
+        self.waiting.iter().map(|entry| entry.output.len()).sum()
+    }
+
     /// Gives up the first of what waits where that is too much. Returns those that were not tried.
     fn give_up_beyond(&mut self, runs: usize, output: usize) -> Vec<RunId> {
         let mut untried = Vec::new();
-        let mut bytes: usize = self.waiting.iter().map(|entry| entry.output.len()).sum();
+        let mut bytes = self.output_waiting();
         while (self.waiting.len() > runs || bytes > output)
             && let Some(first) = self.waiting.pop_front()
         {
@@ -485,6 +497,28 @@ mod tests {
         assert_eq!((history.waiting.len(), history.given_up), (MOST_WAITING, 5));
         assert!(history.give_up_beyond(MOST_WAITING, 100).is_empty());
         assert_eq!(history.waiting.len(), 100 / "output of 1000".len());
+    }
+
+    #[tokio::test]
+    async fn of_what_ends_at_once_nothing_is_given_up_before_the_disk_is_asked() {
+        for (runs, output) in [(MOST_WAITING + 1, 0), (MOST_OUTPUT_WAITING / OUTPUT_BYTES + 1, OUTPUT_BYTES)]
+        {
+            let base = tempfile::tempdir().unwrap();
+            let mut history = History::new(base.path().to_owned());
+            let output = Bytes::from(vec![b'x'; output]);
+            let watches =
+                || (1..=runs as u64).map(|run| (run, WatchName::try_from(format!("w{run}")).unwrap()));
+            for (run, watch) in watches() {
+                let record = ended(watch.as_str(), run, Outcome::Exited(0));
+                assert!(history.note(Arc::new(record), output.clone()).is_empty(), "{run}");
+            }
+            // It does not rest with who looks at the worker that no more come together.
+            assert!(history.working.is_some() && history.waiting.is_empty());
+            assert_eq!(settled(&mut history).await, (1..=runs as u64).collect::<Vec<_>>());
+            let (_, found) = Store::open(base.path()).unwrap();
+            assert_eq!(found.len(), runs);
+            assert!(watches().all(|(run, watch)| found[&watch].run.as_u64() == run));
+        }
     }
 
     #[tokio::test]
