@@ -309,7 +309,8 @@ mod tests {
             journal.note(ended(run, outcome, ""), SystemTime::now());
         }
         let settled = std::iter::from_fn(|| kept.try_recv().ok()).count();
-        assert!(settled > 7_000, "{settled}");
+        // The ledger and the history have each what was begun to be written, and a thousand more.
+        assert!(settled >= 10_000 - 2 * 2_001, "{settled}");
         assert_eq!(journal.owed.len() + settled, 10_000);
     }
 

@@ -233,6 +233,11 @@ impl Writer {
         if self.unwritten.len() <= MOST_UNWRITTEN {
             return None;
         }
+        if self.writing.is_none() && !self.failed {
+            // They wait only to be written together, not for the disk.
+            self.begin_write();
+            return None;
+        }
         if !std::mem::replace(&mut self.failed, true) {
             error!("the ledger {} takes too long to write", self.ledger.path.display());
         }
@@ -422,13 +427,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());
         let most = MOST_UNWRITTEN as u64;
+        assert_eq!(writer.note(RunId::from_u64(1), line("a", 7)), None);
         // Nobody looks at whether it was written: it is as if it had not been.
+        writer.begin_write();
         let given_up: Vec<RunId> =
-            (1..=most + 2).filter_map(|run| writer.note(RunId::from_u64(run), line("a", 7))).collect();
-        assert_eq!(given_up, [1, 2].map(RunId::from_u64));
+            (2..=most + 3).filter_map(|run| writer.note(RunId::from_u64(run), line("a", 7))).collect();
+        assert_eq!(given_up, [2, 3].map(RunId::from_u64));
+        assert_eq!(writer.written().await, [RunId::from_u64(1)]);
         assert_eq!(writer.written().await.len(), MOST_UNWRITTEN);
         assert!(writer.is_idle());
         assert_eq!(Ledger::open(folder.path()).applied().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn of_what_ends_at_once_nothing_is_given_up_before_the_disk_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let runs = 1..=MOST_UNWRITTEN as u64 + 1;
+        for run in runs.clone() {
+            assert_eq!(writer.note(RunId::from_u64(run), line(&format!("w{run}"), 7)), None);
+        }
+        // It does not rest with who looks at the writer that no more come together.
+        assert!(writer.writing.is_some() && writer.unwritten.is_empty());
+        assert!(writer.written().await.into_iter().eq(runs.map(RunId::from_u64)));
+        assert!(writer.is_idle() && !writer.failed);
+        assert_eq!(Ledger::open(folder.path()).applied().len(), MOST_UNWRITTEN + 1);
     }
 
     #[test]
