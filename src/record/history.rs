@@ -84,7 +84,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Done {
     /// The runs that there is no more to do for: also those that the disk refuses, since nobody could wait
-    /// for that.
+    /// for that. Each is among them once.
     pub runs: Vec<RunId>,
     /// What was found on the disk, once, when it could be looked at.
     pub found: LastEnded,
@@ -101,7 +101,8 @@ pub struct History {
     questions: Vec<Question>,
     /// When what waits is written; `None`: there is nothing.
     due: Option<Instant>,
-    working: Option<JoinHandle<Work>>,
+    /// The worker, and the runs that it tries for the first time: known here, since it may not come back.
+    working: Option<(JoinHandle<Work>, Vec<RunId>)>,
     failed: bool,
     given_up: u64,
     /// Nothing more will come.
@@ -121,8 +122,6 @@ struct Work {
     questions: Vec<Question>,
     found: LastEnded,
     written: io::Result<()>,
-    /// Those of `to_write` that are on disk.
-    runs: Vec<RunId>,
 }
 
 impl History {
@@ -196,7 +195,7 @@ impl History {
     /// cancelled.
     pub async fn worked(&mut self) -> Done {
         loop {
-            let Some(working) = &mut self.working else {
+            let Some((working, _)) = &mut self.working else {
                 match self.due {
                     _ if !self.questions.is_empty() => {}
                     Some(due) => tokio::time::sleep_until(due).await,
@@ -206,27 +205,29 @@ impl History {
                 continue;
             };
             let worked = working.await;
-            self.working = None;
-            match worked {
-                Ok(work) => return self.look_at(work),
+            let runs = self.working.take().map_or_else(Vec::new, |(_, runs)| runs);
+            return match worked {
+                Ok(work) => self.look_at(work, runs),
                 Err(error) => {
-                    // What it was to write is gone with it.
+                    // What it was to write is gone with it: nobody need wait for that.
                     error!("the history's worker ended: {error}; this is a bug");
                     self.due = Some(Instant::now() + TRY_AGAIN);
+                    Done { runs, found: LastEnded::new() }
                 }
-            }
+            };
         }
     }
 
     fn begin(&mut self) {
         // Where the disk has refused the last, it is not asked with every question.
         let is_try = !self.failed || self.due.is_some_and(|due| due <= Instant::now());
-        let (to_write, unwritten) = if is_try {
+        let (to_write, unwritten): (Vec<Entry>, _) = if is_try {
             self.due = None;
             (self.waiting.drain(..).collect(), Vec::new())
         } else {
             (Vec::new(), self.waiting.iter().cloned().collect())
         };
+        let runs = to_write.iter().filter(|entry| !entry.is_tried).map(|entry| entry.record.run).collect();
         let mut work = Work {
             state_dir: self.state_dir.clone(),
             store: self.store.take(),
@@ -236,18 +237,17 @@ impl History {
             questions: std::mem::take(&mut self.questions),
             found: LastEnded::new(),
             written: Ok(()),
-            runs: Vec::new(),
         };
-        self.working = Some(tokio::task::spawn_blocking(move || {
+        let working = tokio::task::spawn_blocking(move || {
             work.do_it(SystemTime::now());
             work
-        }));
+        });
+        self.working = Some((working, runs));
     }
 
-    fn look_at(&mut self, work: Work) -> Done {
-        let Work { store, is_try, to_write, found, written, mut runs, .. } = work;
+    fn look_at(&mut self, work: Work, mut runs: Vec<RunId>) -> Done {
+        let Work { store, is_try, to_write, found, written, .. } = work;
         self.store = store;
-        runs.extend(to_write.iter().filter(|entry| !entry.is_tried).map(|entry| entry.record.run));
         for entry in to_write.into_iter().rev() {
             self.waiting.push_front(Entry { is_tried: true, ..entry });
         }
@@ -321,13 +321,10 @@ impl Work {
         let mut written = Ok(());
         let mut refused = Vec::new();
         for entry in self.to_write.drain(..) {
-            match store.add(&entry.record, &entry.output, now) {
-                Ok(()) => self.runs.push(entry.record.run),
-                // Another watch's folder may be in order.
-                Err(error) => {
-                    written = Err(error);
-                    refused.push(entry);
-                }
+            // Another watch's folder may be in order.
+            if let Err(error) = store.add(&entry.record, &entry.output, now) {
+                written = Err(error);
+                refused.push(entry);
             }
         }
         self.to_write = refused;
@@ -462,11 +459,27 @@ mod tests {
         assert_eq!(settled(&mut history).await, [4]);
         fs::remove_file(&state_dir).unwrap();
         while history.failed {
-            history.worked().await;
+            // That was said of them before.
+            assert!(history.worked().await.runs.is_empty());
         }
         assert!(history.waiting.is_empty());
         let mut history = History::new(state_dir);
         assert_eq!(runs(&mut history, &[]).await, [4, 2, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_what_is_gone_with_the_worker_and_the_next_one_writes_again() {
+        let base = tempfile::tempdir().unwrap();
+        let mut history = History::new(base.path().to_owned());
+        (1..=2).for_each(|run| note(&mut history, run));
+        history.begin();
+        let (worker, _) = history.working.as_mut().unwrap();
+        (&mut *worker).await.unwrap();
+        *worker = tokio::spawn(async { panic!("a bug in the worker") });
+        note(&mut history, 3);
+        assert_eq!(history.worked().await.runs, [1, 2].map(RunId::from_u64));
+        assert_eq!(settled(&mut history).await, [3]);
+        assert_eq!(runs(&mut history, &[]).await[0], 3);
     }
 
     #[tokio::test(start_paused = true)]
