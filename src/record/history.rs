@@ -474,7 +474,7 @@ mod tests {
         (1..=2).for_each(|run| note(&mut history, run));
         history.begin();
         let (worker, _) = history.working.as_mut().unwrap();
-        worker.await.unwrap();
+        (&mut *worker).await.unwrap();
         *worker = tokio::spawn(async { panic!("a bug in the worker") });
         note(&mut history, 3);
         assert_eq!(history.worked().await.runs, [1, 2].map(RunId::from_u64));
