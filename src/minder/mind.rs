@@ -38,6 +38,10 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// How many connections may have said nothing yet; of more, the oldest goes.
 const MOST_STRANGERS: usize = 8;
 
+/// How much is read at once, so that one that prints without end does not keep the others
+/// waiting: as much as a pipe holds unless it was grown.
+const READ_AT_ONCE: usize = 64 << 10;
+
 /// What an epoll event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
@@ -160,6 +164,8 @@ pub struct Minder {
     said_unrecorded: bool,
     /// When cgroups that could not be removed are tried again.
     sweep_at: Option<Instant>,
+    /// What is read into. Here and not on a stack, of which each thread that takes the minder on has one.
+    buffer: Box<[u8]>,
 }
 
 impl Minder {
@@ -185,6 +191,7 @@ impl Minder {
             said_unrecorded: false,
             // A minder that died may have left some.
             sweep_at: Some(Instant::now()),
+            buffer: vec![0; READ_AT_ONCE].into(),
         };
         minder.epoll.add(&minder.listener, Source::Listener.event(EpollFlags::EPOLLIN))?;
         minder.epoll.add(&minder.signals, Source::Children.event(EpollFlags::EPOLLIN))?;
@@ -290,9 +297,9 @@ impl Minder {
     fn hear_peer(&mut self, number: u64) {
         let from_daemon = self.daemon.as_ref().is_some_and(|(known, _)| *known == number);
         let heard = match &mut self.daemon {
-            Some((_, peer)) if from_daemon => peer.read(),
+            Some((_, peer)) if from_daemon => peer.read(&mut self.buffer),
             _ => match self.strangers.get_mut(&number) {
-                Some(peer) => peer.read(),
+                Some(peer) => peer.read(&mut self.buffer),
                 None => return,
             },
         };
@@ -495,7 +502,7 @@ impl Minder {
 
     fn hear_output(&mut self, id: RunId) {
         if let Some(run) = self.runs.get_mut(&id) {
-            run.read_output();
+            run.read_output(&mut self.buffer);
         }
     }
 
@@ -663,7 +670,7 @@ impl Minder {
         }
         // Its record stays until the daemon has taken note of its end: should this process die before, a run
         // without a record is one that never came to execute anything, and is started again.
-        run.finish(ending, usage, now);
+        run.finish(ending, usage, now, &mut self.buffer);
         self.tell_end(id);
     }
 

@@ -44,16 +44,15 @@ impl Peer {
         Ok(Self { stream, decoder: Decoder::default(), outgoing: BytesMut::new(), had_outgoing: false })
     }
 
-    /// Reads what is there.
+    /// Reads what is there, by way of `buffer`.
     ///
     /// # Errors
     /// When what the other side says is no message: the connection is over, and nothing of it is heeded.
-    pub fn read(&mut self) -> io::Result<Said> {
-        let mut buffer = [0; 32 << 10];
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Said> {
         let mut taken = 0;
         let mut said = Said { messages: Vec::new(), is_all: false };
         while taken < READ_AT_ONCE {
-            match self.stream.read(&mut buffer) {
+            match self.stream.read(buffer) {
                 Ok(0) => {
                     said.is_all = true;
                     break;

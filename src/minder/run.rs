@@ -21,12 +21,8 @@ use crate::schedule::order::{RunId, Usage};
 /// How long the output of what a run left behind is still taken.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How much is read from a child at once, so that one that prints without end does not keep the others
-/// waiting: as much as a pipe holds unless it was grown.
-const READ_AT_ONCE: usize = 64 << 10;
-
-/// How often a run that has ended is read from at once, for the same reason: a pipe may have been grown to
-/// 1 MiB.
+/// How often a run that has ended is read from at once, so that one that prints without end does not keep the others
+/// waiting: a pipe may have been grown to 1 MiB.
 const READS_AT_THE_END: u32 = 17;
 
 /// How long to wait before survivors are looked for again: first, and at most. It doubles in between.
@@ -267,9 +263,9 @@ impl Run {
 
     /// Takes note of its end. What it has printed by now is read; what those that it leaves behind print is
     /// read for a moment more.
-    pub fn finish(&mut self, ending: Ending, usage: Option<Usage>, now: Instant) {
+    pub fn finish(&mut self, ending: Ending, usage: Option<Usage>, now: Instant, buffer: &mut [u8]) {
         for _ in 0..READS_AT_THE_END {
-            if self.read_output() != Heard::Some {
+            if self.read_output(buffer) != Heard::Some {
                 break;
             }
         }
@@ -320,11 +316,10 @@ impl Run {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads some of what it has printed.
-    pub fn read_output(&mut self) -> Heard {
+    /// Reads some of what it has printed, by way of `buffer`.
+    pub fn read_output(&mut self, buffer: &mut [u8]) -> Heard {
         let Some(pipe) = &mut self.pipe else { return Heard::End };
-        let mut buffer = [0; READ_AT_ONCE];
-        match pipe.read(&mut buffer) {
+        match pipe.read(buffer) {
             Ok(length) if length > 0 => {
                 self.output.push(&buffer[..length]);
                 Heard::Some

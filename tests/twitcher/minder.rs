@@ -827,8 +827,17 @@ fn ten_thousand_runs_in_sequence_leave_nothing_in_the_minder() {
             line.note(run);
         }
     };
-    // So that the allocator has seen all that it will.
+    // So that the allocator has seen all that it will, and each of the threads that take turns has been the one.
     run_until(&mut line, 1, 1000);
+    for run in 20_001..20_004 {
+        let (busy, writer) = place.busy();
+        line.order(program(run, &busy));
+        line.hear_started(run);
+        drop(writer);
+        line.hear_end(run);
+        line.note(run);
+        run_until(&mut line, 10 * run, 10 * run + 1);
+    }
     let held = || {
         eventually(DEADLINE, "a rest", || {
             let (children, records) = (minder.process.children(), place.records("run"));
