@@ -58,9 +58,13 @@ impl Process {
         descriptors.into_iter().map(|(number, what)| format!("{number} {}", what.display())).collect()
     }
 
-    /// Whether a signal has stopped it.
+    /// Whether a signal has stopped it: each of its threads, of which some may run on for a moment.
     pub fn is_stopped(self) -> bool {
-        Stat::of(self.pid).is_some_and(|stat| stat.state == 'T')
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let numbers = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+        let stand: Vec<bool> =
+            numbers.map(|number| Stat::of(number).is_some_and(|stat| stat.state == 'T')).collect();
+        !stand.is_empty() && !stand.contains(&false)
     }
 
     /// How long processors have worked for it.

@@ -284,6 +284,8 @@ fn what_is_said_when_the_daemon_does_not_answer() {
     let daemon = Daemon::builder(&folder, &shared_chroot("session-silent")).start();
     daemon.wait_for_log("ready: ");
     daemon.signal(Signal::SIGSTOP);
+    // One that has answered that it has fired is waited for as long as it takes.
+    eventually(DEADLINE, "it to stand still", || daemon.process().is_stopped());
     let mut session = Session::with(&daemon);
     // Each waits for a while, also those that wait for something else as long as it takes.
     let lines: Vec<&str> = COMMANDS.iter().chain(FOLLOWING).copied().collect();
